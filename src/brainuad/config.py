@@ -4,7 +4,9 @@ An unknown key, a wrong type or a value out of range is an error that names the 
 """
 
 import dataclasses
+import functools
 import json
+import math
 import os
 import re
 import types
@@ -102,15 +104,16 @@ def build(cls: type[T], data: Mapping[str, Any] | None, *, where: str = "") -> T
     _check_names(cls, data, where)
     try:
         # Through JSON, because there "strict" still lets a list be a tuple and a word a path.
-        return pydantic.TypeAdapter(_strict(cls)).validate_json(json.dumps(data))
+        return _adapter(cls).validate_json(json.dumps(data))
     except pydantic.ValidationError as error:
         raise UsageError("; ".join(_sentences(error, where))) from error
 
 
-def _strict(cls: type) -> type:
+@functools.cache
+def _adapter(cls: type) -> Any:
     if "__pydantic_config__" not in cls.__dict__ and dataclasses.is_dataclass(cls):
         cls.__pydantic_config__ = _STRICT  # type: ignore[attr-defined]
-    return cls
+    return pydantic.TypeAdapter(cls)
 
 
 def _check_names(cls: Any, data: Any, where: str) -> None:
@@ -207,8 +210,10 @@ def _check_has(data: Any, key: str, parents: Sequence[str]) -> None:
         raise UsageError(_unknown(_dotted(*parents, key), list(data)))
 
 
-def seconds(duration: str | float) -> float:
+def seconds(duration: str | int | float) -> float:
     """Seconds in a duration such as ``"90s"``, ``"9m"``, ``"1h30m"`` or a plain number."""
+    if isinstance(duration, (int, float)) and 0 <= duration < math.inf:
+        return float(duration)
     text = str(duration).strip().lower()
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if parts and "".join(number + unit for number, unit in parts) == text:
