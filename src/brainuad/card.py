@@ -1,0 +1,49 @@
+"""The card of a detector: what it was fitted on, how, what it is for and what it is not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from brainuad.calibrate import Calibration
+
+LIMITS = """\
+## Intended use and limits
+
+Research use. Not a medical device, not for diagnosis. The map says how unlike the healthy brains of
+the training cohort a voxel is; it does not say why. Other scanners, ages and protocols than those of
+the cohort raise false positives: calibrate on healthy scans of your own first.
+"""
+
+
+def card(name: str, config: Mapping[str, Any], calibration: Calibration | None) -> str:
+    """Markdown text of the card."""
+    run = config.get("provenance", {})
+    lines = [
+        f"# {name}",
+        "",
+        f"Method `{config['method']}`, preset `{config['preset']}`, for {config['modality']} scans.",
+        f"Prepared with recipe `{config['recipe'].get('name', '?')}`.",
+        "",
+        "## Fitted on",
+        "",
+        f"{len(run.get('inputs', {}))} scans of healthy people"
+        + (f", {run['time']}." if run.get("time") else "."),
+        "The licence of these scans governs how the weights may be shared.",
+        "",
+        "## Calibration",
+        "",
+        *calibration_lines(calibration),
+        "",
+    ]
+    return "\n".join(lines) + LIMITS
+
+
+def calibration_lines(calibration: Calibration | None) -> list[str]:
+    """One line per threshold."""
+    if calibration is None:
+        return ["None yet: run `brainuad calibrate`."]
+    head = f"On {calibration.scans} other healthy scans ({calibration.cohort or 'unnamed cohort'}):"
+    rates = [
+        f"- {100 * rate:g} % of healthy voxels exceed {value:.5g}"
+        for rate, value in sorted(calibration.thresholds.items())
+    ]
+    return [head, "", *rates]

@@ -1,0 +1,47 @@
+"""Latents of the training images, encoded once: encoding costs more than a training step."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from brainuad.method import Batch, Batches
+from brainuad.types import Brain, Images
+
+Encode = Callable[[Batch, int], tuple[Images, Brain]]
+"""(batch, number of the copy) -> (mean and log-variance along the channels, cells inside the brain)."""
+
+
+class LatentCache(Batches):
+    """Posterior means and log-variances of all training images, in memory at half precision.
+
+    Args:
+        batches: the images.
+        encode: makes the latents of a batch; told which copy, so that copies can be augmented.
+        copies: how many latents each image gets.
+        size: images encoded at once.
+    """
+
+    def __init__(self, batches: Batches, encode: Encode, *, copies: int = 1, size: int = 32):
+        self.keys: list[str] = []
+        latents, cells = [], []
+        for copy in range(copies):
+            for batch in batches.in_order(size):
+                x, brain = encode(batch, copy)
+                latents.append(x.half().cpu())
+                cells.append(brain.cpu())
+                self.keys += [f"{key}/copy-{copy}" for key in batch.keys]
+        self.x, self.cells = torch.cat(latents), torch.cat(cells)
+
+    def deviation(self) -> float:
+        """Standard deviation of a posterior sample over all cells and channels."""
+        mean, logvar = self.x.float().chunk(2, dim=1)
+        return float((mean.var() + logvar.exp().mean()).sqrt())
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def get(self, indices: Sequence[int]) -> Batch:
+        """Latents with these numbers; ``x`` holds mean and log-variance, ``brain`` the cells."""
+        rows = torch.as_tensor(list(indices))
+        keys = tuple(self.keys[i] for i in indices)
+        return Batch(x=self.x[rows].float(), brain=self.cells[rows], keys=keys)

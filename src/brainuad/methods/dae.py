@@ -1,0 +1,84 @@
+"""Denoising autoencoder with coarse noise: the best quality per operation among the baselines."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+
+from brainuad.augment import Augment, augment
+from brainuad.difference import Sign, one_sided
+from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.networks import DenoisingUNetOptions, denoising_unet
+from brainuad.noise import coarse
+from brainuad.rng import Rng
+from brainuad.types import Brain, Images, PerItem
+
+__all__ = ["Dae"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DaeOptions:
+    """Options of :class:`Dae`."""
+
+    net: DenoisingUNetOptions = field(default_factory=DenoisingUNetOptions)
+    """The denoising network."""
+    noise_std: float = 0.2
+    """Standard deviation of the noise at the nodes of its grid, in units of intensity."""
+    noise_cell_px: float = 8.0
+    """Distance between the nodes of the noise grid, in pixels."""
+    sign: Sign = "absolute"
+    """Which residuals count: both, only darker, or only brighter than the healthy counterpart."""
+    augment: Augment | None = None
+    """Random changes of the training images, or none as published."""
+
+
+class Dae(Method):
+    """Restores images from coarse noise; lesions look like such noise and are taken away with it.
+
+    Noise is added in training only. The anomaly is the difference between the image and what the
+    network makes of it.
+
+    References:
+        Kascenas, Pugeault, O'Neil 2022, "Denoising autoencoders for unsupervised anomaly detection
+        in brain MRI", MIDL; Kascenas et al. 2023, "The role of noise in denoising models for anomaly
+        detection in medical images", Medical Image Analysis.
+    """
+
+    title = "Denoising autoencoder, coarse noise"
+    paper = "Kascenas et al. 2022, MIDL; 2023, Medical Image Analysis"
+    space = "pixel"
+    stages: ClassVar[dict[str, float]] = {"denoise": 1.0}
+    Options = DaeOptions
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}},
+        "dark": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}, "sign": "dark"},
+        "bright": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}, "sign": "bright"},
+        "tiny": {"net": {"widths": [8, 16, 32]}},
+        "paper": {},
+    }
+
+    def __init__(self, options: DaeOptions | None = None):
+        super().__init__(options)
+        self.net = denoising_unet(self.options.net)
+
+    def fit(self, batches: Batches, *, minimise: Minimise) -> None:
+        """One stage: remove coarse noise from healthy images."""
+        minimise("denoise", self.net, self.loss, batches)
+        self.mark_fitted()
+
+    def loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Mean over all pixels of the squared error inside the brain (Kascenas et al., Eq. 1)."""
+        x, brain = batch.x, batch.brain
+        if self.options.augment is not None:
+            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
+        noise = coarse(x, std=self.options.noise_std, cell_px=self.options.noise_cell_px, rng=rng)
+        error = (self.net(x + noise * brain) - x) * brain
+        return error.square().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
+        """Residual of the clean image; no noise is added."""
+        self.check_fitted()
+        healthy = self.net(x) * brain
+        anomaly = one_sided(x - healthy, self.options.sign).mean(1, keepdim=True) * brain
+        return Detection(anomaly=anomaly, healthy=healthy)

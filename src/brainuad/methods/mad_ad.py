@@ -1,0 +1,270 @@
+"""MAD-AD: masked latent diffusion that finds, then replaces, the latent cells that look noisy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from brainuad.augment import Augment, augment
+from brainuad.autoencoder import Autoencoder, AutoencoderOptions
+from brainuad.difference import Sign, one_sided
+from brainuad.latents import LatentCache
+from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.noise import PatchLaw, brain_cells, draw_patches
+from brainuad.rng import Rng
+from brainuad.sample import MaskedWalk, masked_ddim
+from brainuad.schedule import Cosine
+from brainuad.smooth import gaussian_blur
+from brainuad.types import AnomalyMap, Brain, Images, PerItem
+from brainuad.unet import mad_ad_unet
+
+__all__ = ["MadAd"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MapOptions:
+    """How the healthy counterpart becomes an anomaly map (section "anomaly map" of the paper)."""
+
+    source: Literal["image", "latent", "mask"] = "image"
+    """Compare decoded images, latents, or take the mean predicted mask over the steps."""
+    reference: Literal["reconstruction", "input"] = "reconstruction"
+    """What the healthy image is compared with: the autoencoder's reconstruction, or the input."""
+    squared: bool = False
+    """Squared difference (paper) or absolute difference (released code)."""
+    sign: Sign = "absolute"
+    """Which differences count: both, only darker, or only brighter than healthy."""
+    clip: float = 0.25
+    """Differences are cut here and divided by it; intensities run from -1 to 1. 0: no cut."""
+    smooth_px: tuple[float, ...] = (5.0,)
+    """Standard deviations in pixels of the Gaussians; several: the mean of the smoothed maps."""
+    gate: bool = False
+    """Keep the map only near cells that were flagged at some step."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadAdOptions:
+    """Options of :class:`MadAd`."""
+
+    autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
+    """The autoencoder whose latents are diffused."""
+    kl_weight: float = 1e-6
+    """Weight of the Kullback-Leibler term in the autoencoder's loss."""
+    latent_scale: float | None = None
+    """Factor on latents; None: 1 / standard deviation, measured on the training images."""
+    size: str = "S"
+    """Size of the denoising network by name."""
+    dropout: float = 0.1
+    """Dropout in every residual block of the denoiser."""
+    steps: int = 10
+    """Noise levels of the cosine schedule."""
+    patches: PatchLaw = field(default_factory=PatchLaw)
+    """Law of the random rectangles that get noise."""
+    mask_loss: Literal["bce", "mse"] = "bce"
+    """Loss of the mask head: cross-entropy on logits, or squared error of the probability."""
+    mask_weight: float = 0.01
+    """Weight of the mask loss (lambda)."""
+    noised_weight: float = 1.0
+    """Weight of noised cells in the x0 loss relative to clean cells."""
+    augment: Augment | None = None
+    """Random changes of the training images."""
+    copies: int = 1
+    """Augmented copies of each image in the latent cache; the first is the image itself."""
+    walk: tuple[int, ...] | None = None
+    """Step indices of detection, decreasing; None: all, from the noisiest."""
+    eta: float = 0.5
+    """Share of fresh noise in a step: 0 none (DDIM), 1 as in DDPM."""
+    map: MapOptions = field(default_factory=MapOptions)
+    """How the anomaly map is made."""
+
+
+SMALL_MAP = {"smooth_px": [1.0, 2.5], "gate": True}
+SMALL = {"autoencoder": {"preset": "kl-f4-small"}, "augment": {}, "copies": 2, "map": SMALL_MAP}
+PAPER = {
+    "autoencoder": {"preset": "kl-f8"},
+    "latent_scale": 0.18215,
+    "size": "L",
+    "dropout": 0.4,
+}
+
+
+class MadAd(Method):
+    """Masked diffusion for unsupervised brain anomaly detection.
+
+    A frozen autoencoder gives latents. A network learns to restore latents of which random
+    rectangles were noised, and to say which cells those are. In detection no noise is added: the
+    latent is declared to be the noisiest state, and in each step only the cells that the mask head
+    calls noisy take the diffusion step. The anomaly is what changed.
+
+    Masks follow the paper: 1 = noised. The published code stores the opposite.
+
+    References:
+        Beizaee, Lodygensky, Desrosiers, Dolz 2025, "MAD-AD: Masked Diffusion for Unsupervised Brain
+        Anomaly Detection", IPMI, arXiv 2502.16943.
+    """
+
+    title = "MAD-AD, masked latent diffusion"
+    paper = "Beizaee et al. 2025, IPMI, arXiv 2502.16943"
+    space = "latent"
+    stages: ClassVar[dict[str, float]] = {"autoencoder": 0.35, "denoiser": 0.65}
+    Options = MadAdOptions
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "default": SMALL,
+        "small": {**SMALL, "size": "nano"},
+        "small-dark": {**SMALL, "size": "nano", "map": {**SMALL_MAP, "sign": "dark"}},
+        "tiny": {
+            "autoencoder": {"preset": "tiny"},
+            "size": "tiny",
+            "map": SMALL_MAP,
+        },
+        # Not stated in any source, chosen here: size, patch probabilities, lambda, eta.
+        "paper": {
+            **PAPER,
+            "patches": {"probabilities": [0.25, 0.25, 0.25, 0.25], "shared": True},
+            "map": {"reference": "input", "squared": True, "clip": 0.2},
+        },
+        "code": {
+            **PAPER,
+            "patches": {"shared": True, "brain_rule": "block"},
+            "mask_loss": "mse",
+            "mask_weight": 0.001,
+        },
+    }
+    scale: Tensor
+
+    def __init__(self, options: MadAdOptions | None = None):
+        super().__init__(options)
+        self.autoencoder = Autoencoder(self.options.autoencoder)
+        self.denoiser = mad_ad_unet(
+            self.options.size,
+            channels=self.autoencoder.latent_channels,
+            dropout=self.options.dropout,
+        )
+        self.schedule = Cosine(steps=self.options.steps)
+        self.register_buffer("scale", torch.tensor(self.options.latent_scale or 1.0))
+
+    # Fitting -----------------------------------------------------------------------------------
+
+    def fit(self, batches: Batches, *, minimise: Minimise) -> None:
+        """Two stages: the autoencoder on images, then the denoiser on cached latents."""
+        minimise("autoencoder", self.autoencoder, self.autoencoder_loss, batches)
+        self.autoencoder.eval().requires_grad_(False)
+        latents = LatentCache(batches, self.encode, copies=self.options.copies)
+        if self.options.latent_scale is None:
+            self.scale.fill_(1 / latents.deviation())
+        minimise("denoiser", self.denoiser, self.loss, latents)
+        self.mark_fitted()
+
+    @torch.no_grad()
+    def encode(self, batch: Batch, copy: int) -> tuple[Images, Brain]:
+        """Latents of training images and the cells that may be noised; copy 0 is not augmented."""
+        x, brain = batch.x, batch.brain
+        if copy and self.options.augment is not None:
+            x, brain = augment(x, brain, self.options.augment, rng=batch.rng(0, "latents", copy))
+        mean, logvar = self.autoencoder.encode(2 * x.to(self.scale.device) - 1)
+        return torch.cat([mean, logvar], 1), brain_cells(
+            self.options.patches, brain, self.autoencoder.factor
+        )
+
+    def autoencoder_loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Absolute error of the reconstruction plus a small Kullback-Leibler term, per image."""
+        x, brain = batch.x, batch.brain
+        if self.options.augment is not None:
+            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
+        mean, logvar = self.autoencoder.encode(2 * x - 1)
+        z = mean + (0.5 * logvar).exp() * rng.normal_like(mean)
+        error = (self.autoencoder.decode(z) - (2 * x - 1)).abs().flatten(1).mean(1)
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
+        return error + self.options.kl_weight * kl.flatten(1).mean(1)
+
+    def loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Loss of the denoiser on a batch of cached latents (steps 2 to 9 of the training)."""
+        mean, logvar = batch.x.chunk(2, dim=1)
+        z = self.scale * (mean + (0.5 * logvar).exp() * rng.normal_like(mean))
+        t = rng.integers(0, self.options.steps)
+        noised = draw_patches(self.options.patches, batch.brain, rng=rng)
+        noisy = self.schedule.add_noise(z, rng.normal_like(z), t)
+        z_t = torch.where(noised, noisy, z)
+        x0, logit = self.denoiser(z_t, t.to(z.device))
+        return self.restoration_loss(z, x0, noised) + self.options.mask_weight * self.mask_loss(
+            logit, noised
+        )
+
+    def restoration_loss(self, z: Images, x0: Images, noised: Brain) -> PerItem:
+        """Mean squared error over all cells, clean and noised alike unless weighted."""
+        weight = 1 + (self.options.noised_weight - 1) * noised.to(z)
+        return ((z - x0).square() * weight).flatten(1).mean(1)
+
+    def mask_loss(self, logit: Images, noised: Brain) -> PerItem:
+        """How badly the mask head tells noised from clean cells, mean over the cells."""
+        target = noised.to(logit)
+        if self.options.mask_loss == "mse":
+            return (target - logit.sigmoid()).square().flatten(1).mean(1)
+        loss = F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+        return loss.flatten(1).mean(1)
+
+    # Detection ---------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
+        """Walk the latent to a healthy one, decode both, compare."""
+        self.check_fitted()
+        z = self.scale * self.autoencoder.encode(2 * x - 1)[0]
+        walk = self.heal(z, rng=rng)
+        reference, healthy = self.decode_pair(z, walk)
+        anomaly = self.anomaly_map(x, reference, healthy, z, walk) * brain
+        return Detection(anomaly=anomaly, healthy=((healthy + 1) / 2).clamp(0, 1) * brain)
+
+    def heal(self, z: Images, *, rng: Rng) -> MaskedWalk:
+        """The masked DDIM steps from the latent of an image to that of its healthy counterpart."""
+        indices = self.options.walk or tuple(reversed(range(self.options.steps)))
+        return masked_ddim(
+            self.denoiser, z, schedule=self.schedule, indices=indices, eta=self.options.eta, rng=rng
+        )
+
+    def decode_pair(self, z: Images, walk: MaskedWalk) -> tuple[Images, Images]:
+        """Reconstruction of the input and healthy image; decoded again only where cells changed."""
+        reference = self.autoencoder.decode(z / self.scale)
+        healthy = reference.clone()
+        changed = walk.flagged.flatten(1).any(1)
+        if changed.any():
+            healthy[changed] = self.autoencoder.decode(walk.final[changed] / self.scale)
+        return reference, healthy
+
+    def anomaly_map(
+        self, x: Images, reference: Images, healthy: Images, z: Images, walk: MaskedWalk
+    ) -> AnomalyMap:
+        """Cut, smoothed difference, as the map options say; in [0, 1] where it is cut."""
+        how = self.options.map
+        if how.source == "mask":
+            difference = upsample(walk.probability, x)
+        elif how.source == "latent":
+            difference = upsample((z - walk.final).abs().mean(1, keepdim=True), x)
+        else:
+            before = reference if how.reference == "reconstruction" else 2 * x - 1
+            difference = one_sided(before - healthy, how.sign).mean(1, keepdim=True)
+        anomaly = smoothed(cut(difference, how), how.smooth_px)
+        return anomaly * upsample(dilated(walk.flagged), x) if how.gate else anomaly
+
+
+def cut(difference: AnomalyMap, how: MapOptions) -> AnomalyMap:
+    """min(d, clip) / clip, with d squared first where asked for."""
+    value = difference.square() if how.squared else difference
+    return value.clamp(max=how.clip) / how.clip if how.clip else value
+
+
+def smoothed(anomaly: AnomalyMap, sigmas: Sequence[float]) -> AnomalyMap:
+    """Mean of the map blurred with each Gaussian."""
+    return torch.stack([gaussian_blur(anomaly, s) for s in sigmas]).mean(0)
+
+
+def dilated(flagged: Brain) -> Images:
+    """Flagged cells and their neighbours, as 0 and 1."""
+    return F.max_pool2d(flagged.float(), 3, stride=1, padding=1)
+
+
+def upsample(cells: Images, x: Images) -> Images:
+    """Latent cells brought to the pixels of ``x``, each cell a constant block."""
+    return F.interpolate(cells, size=x.shape[2:], mode="nearest")
