@@ -9,7 +9,7 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,7 @@ class Detection:
 Loss = Callable[[Batch, Rng], PerItem]
 
 
+@runtime_checkable
 class Minimise(Protocol):
     """The trainer, as a method sees it: lower ``loss`` by changing the parameters of ``module``."""
 
