@@ -1,11 +1,58 @@
-"""A scan: voxels with geometry. The only module that knows how NIfTI files are read and written."""
+"""A scan: voxels with geometry. The only module that knows how NIfTI files are read and written.
 
+Readers of NIfTI accept a good deal of nonsense in silence: wrong checksums, spacings of zero,
+singular matrices, voxels that are not numbers. Here each of these is an error with a remedy.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, Literal
 
+import nibabel as nib
 import numpy as np
+from jaxtyping import Float
+from nibabel import orientations
+from nibabel.spatialimages import HeaderDataError
 
-from brainuad.types import Affine, Mask, Volume
+from brainuad import gate
+from brainuad.manifest import atomic_path, file_errors
+from brainuad.types import Affine, DataError, Mask, MissingError, UsageError, Volume
+
+SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
+_DTYPES = {"map": np.float32, "image": np.float32, "mask": np.uint8, "labels": np.uint16}
+_HEADERS: dict[int, type[nib.Nifti1Header]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_MAGIC = (b"n+1", b"ni1", b"n+2", b"ni2")
+_MOST_EXTRA_BYTES = 2**26
+
+Kind = Literal["map", "image", "mask", "labels"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileGrid:
+    """How the voxels lie in the file that a scan was read from.
+
+    Attributes:
+        path: the file.
+        shape: its shape, singleton axes included.
+        affine: its voxel indices to RAS+ millimetres.
+        orientation: for each axis of the file, the RAS+ axis that it runs along and its sign.
+        header: its header, byte for byte.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    affine: Affine
+    orientation: Float[np.ndarray, "3 2"]
+    header: bytes = field(repr=False)
+
+    @property
+    def codes(self) -> str:
+        """Directions that the axes of the file grow to, such as ``PSR``."""
+        return "".join(orientations.ornt2axcodes(self.orientation))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -15,7 +62,7 @@ class Scan:
     Attributes:
         voxels: float32 intensities, (i, j, k) in RAS+ order.
         affine: voxel indices to RAS+ millimetres.
-        modality: T1w, T2w, FLAIR, PD, CT.
+        modality: T1w, T2w, FLAIR, PD, CT, or unknown.
         subject: who it is of; names random streams and output files.
         brain: True inside the brain, on the same grid, or None when not known yet.
         source: geometry and header of the file it came from, for writing outputs on its own grid.
@@ -32,3 +79,294 @@ class Scan:
     def spacing(self) -> tuple[float, float, float]:
         """Edge lengths of a voxel in mm, along i, j, k."""
         return tuple(float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+
+def read_scan(
+    path: str | Path,
+    *,
+    modality: str | None = None,
+    subject: str | None = None,
+    brain: str | Path | None = None,
+) -> Scan:
+    """A scan from a NIfTI file (.nii, .nii.gz, .hdr/.img), in RAS+ order and checked.
+
+    Args:
+        path: the file.
+        modality: T1w, T2w, FLAIR, PD or CT; None takes it from the name, or says ``unknown``.
+        subject: None takes it from the name: ``sub-XX``, else the whole stem.
+        brain: file with the brain mask (0 and 1) on the grid of the scan.
+
+    Raises:
+        MissingError: no such file.
+        AccessError: the file may not be read.
+        DataError: not a readable 3-D NIfTI file, or voxels or geometry that make no sense.
+        UsageError: the modality is unknown, or the name of the file says another one.
+    """
+    path = Path(path)
+    words = re.split(r"[_.\s]+", scan_stem(path))
+    modality = gate.checked_modality(str(path), words, modality)
+    voxels, affine, source = _read(path)
+    if voxels.min() == voxels.max():
+        raise DataError(f"{path}: every voxel is {voxels.flat[0]:g}; give a scan with an image")
+    scan = Scan(
+        voxels=voxels,
+        affine=affine,
+        modality=modality,
+        subject=subject or _subject(path),
+        source=source,
+    )
+    if brain is None:
+        return scan
+    return Scan(**{**vars(scan), "brain": read_mask(brain, like=scan)})
+
+
+def read_mask(path: str | Path, *, like: Scan, empty: bool = False) -> Mask:
+    """A mask (brain, lesion) from a file with the values 0 and 1 on the grid of a scan.
+
+    Args:
+        path: NIfTI file; its axes may be stored in another order than those of the scan's file.
+        like: the scan that the mask belongs to.
+        empty: whether a mask without any voxel is allowed.
+
+    Raises:
+        DataError: another shape or place than the scan, other values than 0 and 1, or empty.
+    """
+    values, affine, _ = _read(Path(path))
+    _check_same_grid(str(path), values.shape, affine, like)
+    gate.check_mask(str(path), values, empty=empty)
+    return values > 0
+
+
+def write_volume(
+    path: str | Path, volume: np.ndarray, *, like: Scan, kind: Kind = "map", code: int = 2
+) -> None:
+    """Write one value per voxel of a scan, on exactly the grid of the file that it came from.
+
+    Shape, affine, sform, qform and their codes are those of the file; the write is atomic and two
+    writes of the same values give the same bytes.
+
+    Args:
+        path: ends with .nii or .nii.gz.
+        volume: (i, j, k) in RAS+ order.
+        like: the scan.
+        kind: ``map`` and ``image`` are stored as float32, ``mask`` as uint8, ``labels`` as uint16.
+        code: NIfTI code of the space for a scan without a file (1 scanner, 2 aligned, 4 MNI152).
+    """
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise UsageError(f"{path}: unknown kind of file; end the name with .nii.gz or .nii")
+    if volume.shape != like.voxels.shape:
+        raise DataError(
+            f"{path}: the volume has shape {volume.shape}, the scan {like.subject} "
+            f"{like.voxels.shape}; bring it onto the grid of the scan first"
+        )
+    if not np.isfinite(volume).all():
+        raise DataError(f"{path}: the volume has voxels that are not finite; they cannot be stored")
+    image = _image(np.asarray(volume, dtype=_DTYPES[kind]), like, code)
+    with atomic_path(path) as temporary:
+        image.to_filename(temporary)
+
+
+def scan_stem(path: str | Path) -> str:
+    """Name of a file without its NIfTI ending."""
+    name = Path(path).name
+    ending = next((s for s in SUFFIXES if name.lower().endswith(s)), "")
+    return name[: len(name) - len(ending)]
+
+
+def _subject(path: Path) -> str:
+    found = re.match(r"sub-[A-Za-z0-9]+", path.name)
+    return found.group() if found else scan_stem(path)
+
+
+def _check_same_grid(who: str, shape: tuple[int, ...], affine: Affine, like: Scan) -> None:
+    if shape != like.voxels.shape:
+        raise DataError(
+            f"{who}: the mask has shape {shape}, the scan {like.subject} {like.voxels.shape} "
+            "(in RAS+ order); resample the mask onto the scan first"
+        )
+    apart = gate.grid_distance(shape, affine, like.affine)
+    if apart > 0.1:
+        raise DataError(
+            f"{who}: the mask lies {apart:.3g} mm away from the scan {like.subject}; "
+            "resample it onto the grid of the scan first"
+        )
+
+
+def _read(path: Path) -> tuple[Volume, Affine, FileGrid]:
+    """Voxels and affine in RAS+ order, and how they lie in the file."""
+    header_path, data_path = _parts(path)
+    with file_errors(path):
+        _check_file(header_path, data_path)
+        header = _with_stream(header_path, lambda stream: _read_header(stream, path))
+        shape = gate.checked_shape(str(path), header["dim"])
+        affine = _affine(header, str(path), shape)
+        values = _with_stream(data_path, lambda stream: _read_values(stream, path, header))
+    orientation = orientations.io_orientation(affine)
+    grid = FileGrid(
+        path=str(path),
+        shape=tuple(int(n) for n in header.get_data_shape()),
+        affine=affine,
+        orientation=orientation,
+        header=header.binaryblock,
+    )
+    voxels = orientations.apply_orientation(values.reshape(shape, order="F"), orientation)
+    to_file = orientations.inv_ornt_aff(orientation, shape)
+    return np.ascontiguousarray(voxels), affine @ to_file, grid
+
+
+def _parts(path: Path) -> tuple[Path, Path]:
+    """The file with the header and the file with the voxels."""
+    name = path.name.lower()
+    if not name.endswith(SUFFIXES):
+        raise DataError(
+            f"{path}: not the name of a NIfTI file ({', '.join(SUFFIXES)}); convert the scan to NIfTI"
+        )
+    if name.endswith((".hdr", ".img")):
+        return path.with_suffix(".hdr"), path.with_suffix(".img")
+    return path, path
+
+
+def _check_file(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder; give one NIfTI file")
+        if not path.exists():
+            raise MissingError(f"{path}: no such file; check the path")
+        if path.stat().st_size == 0:
+            raise DataError(f"{path}: the file is empty; copy or download it again")
+
+
+def _with_stream(path: Path, read: Callable[[IO[bytes]], Any]) -> Any:
+    """What ``read`` makes of the bytes of a file, unpacked where they are packed."""
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            return read(gzip.GzipFile(fileobj=file) if packed else file)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(
+                f"{path}: the gzip stream is damaged or cut off ({error}); copy or download it again"
+            ) from error
+
+
+def _read_header(stream: IO[bytes], path: Path) -> nib.Nifti1Header:
+    """The header as it stands in the file, not silently repaired."""
+    block = stream.read(540)
+    size = next(
+        (
+            int.from_bytes(block[:4], end)
+            for end in ("little", "big")
+            if int.from_bytes(block[:4], end) in _HEADERS
+        ),
+        None,
+    )
+    if size is None or len(block) < size:
+        raise DataError(
+            f"{path}: not a NIfTI file (no header of 348 or 540 bytes at its start); "
+            "convert the scan to NIfTI"
+        )
+    header = _HEADERS[size](block[:size], check=False)
+    magic = bytes(header["magic"])[:3]
+    if magic not in _MAGIC:
+        raise DataError(
+            f"{path}: the magic bytes are {magic!r}, a NIfTI file has one of "
+            f"{', '.join(m.decode() for m in _MAGIC)}; convert the scan to NIfTI"
+        )
+    return header
+
+
+def _affine(header: nib.Nifti1Header, who: str, shape: tuple[int, int, int]) -> Affine:
+    """Voxel indices to RAS+ mm: the sform where it has a code, else the qform."""
+    unit = int(header["xyzt_units"]) % 8
+    gate.checked_spacing(who, np.asarray(header["pixdim"][1:4], dtype=float), unit)
+    found = {}
+    if header["sform_code"] > 0:
+        sform = gate.checked_affine(who, header.get_sform(), unit, name="sform")
+        found["sform"] = sform, int(header["sform_code"])
+    if header["qform_code"] > 0:
+        found["qform"] = _qform(header, who, unit), int(header["qform_code"])
+    if not found:
+        raise DataError(
+            f"{who}: sform and qform have the code 0, so left and right are not known; "
+            "set the affine and its code, or convert the scan again"
+        )
+    if len(found) == 2:
+        gate.check_agreement(who, shape, found["sform"], found["qform"])
+    return next(iter(found.values()))[0]
+
+
+def _qform(header: nib.Nifti1Header, who: str, unit: int) -> Affine:
+    try:
+        affine = header.get_qform()
+    except (HeaderDataError, ValueError) as error:
+        raise DataError(
+            f"{who}: the qform is not a rotation ({error}); correct the header"
+        ) from error
+    return gate.checked_affine(who, affine, unit, name="qform")
+
+
+def _read_values(stream: IO[bytes], path: Path, header: nib.Nifti1Header) -> np.ndarray:
+    """Scaled values in the order of the file; reads to the end, so that checksums are compared."""
+    dtype = _data_type(header, path)
+    offset = float(header["vox_offset"])
+    if not 0 <= offset < 2**31:
+        raise DataError(f"{path}: the voxels begin at byte {offset:g}; correct the header")
+    count = int(np.prod(header.get_data_shape()))
+    needed = int(offset) + count * dtype.itemsize
+    # Read no more than there is: a damaged header may promise terabytes.
+    content = stream.read(needed)
+    gate.checked_bytes(str(path), needed, len(content))
+    if len(stream.read(_MOST_EXTRA_BYTES)) == _MOST_EXTRA_BYTES:
+        raise DataError(f"{path}: much longer than its header says; export the scan again")
+    raw = np.frombuffer(content, dtype=dtype, count=count, offset=int(offset))
+    return gate.checked_voxels(str(path), _scaled(raw, header, path))
+
+
+def _data_type(header: nib.Nifti1Header, path: Path) -> np.dtype:
+    try:
+        dtype = header.get_data_dtype()
+    except (HeaderDataError, KeyError) as error:
+        raise DataError(
+            f"{path}: unknown data type (code {error}); store the scan as integers or floats"
+        ) from error
+    if dtype.kind not in "iuf":
+        raise DataError(f"{path}: voxels of type {dtype}; give a scan with one number per voxel")
+    return dtype
+
+
+def _scaled(raw: np.ndarray, header: nib.Nifti1Header, path: Path) -> np.ndarray:
+    try:
+        slope, inter = header.get_slope_inter()
+    except HeaderDataError as error:
+        raise DataError(f"{path}: scl_slope and scl_inter make no sense; {error}") from error
+    if slope is None or (slope == 1 and inter == 0):
+        return raw
+    return raw * slope + inter
+
+
+def _image(values: np.ndarray, like: Scan, code: int) -> nib.Nifti1Image | nib.Nifti2Image:
+    if like.source is None:
+        image = nib.Nifti1Image(values, like.affine)
+        image.set_sform(like.affine, code)
+        image.set_qform(like.affine, code)
+        image.header.set_xyzt_units("mm")
+        return image
+    grid: FileGrid = like.source
+    ras = orientations.axcodes2ornt("RAS")
+    to_file = orientations.ornt_transform(ras, grid.orientation)
+    stored = orientations.apply_orientation(values, to_file).reshape(grid.shape)
+    return _with_header(stored, grid.header)
+
+
+def _with_header(values: np.ndarray, block: bytes) -> nib.Nifti1Image | nib.Nifti2Image:
+    """An image whose geometry fields are those of a header, bit for bit."""
+    image_class = nib.Nifti1Image if len(block) == 348 else nib.Nifti2Image
+    header = _HEADERS[len(block)](block, check=False).as_byteswapped("<")
+    header["magic"] = b"n+1" if len(block) == 348 else header["magic"]
+    header["vox_offset"] = 0
+    header["cal_min"] = header["cal_max"] = 0
+    header["intent_code"] = 0
+    header.set_data_dtype(values.dtype)
+    header.set_slope_inter(1, 0)
+    return image_class(values, None, header)
