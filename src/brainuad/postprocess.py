@@ -103,7 +103,8 @@ def erode(brain: Mask, radius_mm: float, spacing: Sequence[float], *, axial_only
         return brain
     padded = np.pad(brain, 1)
     far = 1e6 if axial_only else spacing[2]
-    distance = ndimage.distance_transform_edt(padded, sampling=(spacing[0], spacing[1], far))
+    sampling = (spacing[0], spacing[1], far)
+    distance = np.asarray(ndimage.distance_transform_edt(padded, sampling=sampling))
     return (distance > radius_mm * (1 + 1e-9))[1:-1, 1:-1, 1:-1]
 
 
@@ -145,8 +146,8 @@ def smooth(
 
 def label_components(mask: Mask) -> tuple[np.ndarray, int]:
     """26-connected components: an array of their numbers 1, 2, ... (0 outside), and how many."""
-    labels, count = ndimage.label(mask, TOUCHING)
-    return labels, int(count)
+    found: Any = ndimage.label(mask, TOUCHING)
+    return found[0], int(found[1])
 
 
 def drop_small(mask: Mask, largest: int, *, fill_holes: bool = False) -> Mask:
@@ -214,7 +215,7 @@ def scan_score(anomaly: Volume, brain: Mask) -> float:
 
 
 def _filled_size(component: np.ndarray) -> int:
-    return int(ndimage.binary_fill_holes(component, TOUCHING).sum())
+    return int(np.sum(np.asarray(ndimage.binary_fill_holes(component, TOUCHING))))
 
 
 def _box_around(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
