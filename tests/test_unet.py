@@ -6,7 +6,7 @@ from torch import nn
 
 from brainuad.published import import_madad_unet, import_unet
 from brainuad.types import UsageError
-from brainuad.unet import UNet, UNetOptions, ddpm_options, madad_options, sinusoid
+from brainuad.unet import UNet, UNetOptions, ddpm_options, mad_ad_options, mad_ad_unet, sinusoid
 
 TINY = {"width": 8, "multipliers": (1, 2), "blocks": 1, "heads": 2, "groups": 4}
 STATED_COUNTS = {"XS": 16_142_149, "S": 64_478_853, "M": 145_010_117, "L": 257_735_941}
@@ -97,8 +97,8 @@ def test_parameter_counts_equal_the_published_ones(golden):
     known = dict(zip(arrays["names"].tolist(), arrays["counts"].tolist(), strict=True))
     with torch.device("meta"):
         built = {
-            "madad_UNet_XS": count(UNet(madad_options("XS"))),
-            "madad_UNet_L": count(UNet(madad_options("L"))),
+            "madad_UNet_XS": count(UNet(mad_ad_options("XS"))),
+            "madad_UNet_L": count(UNet(mad_ad_options("L"))),
             "ddpm_additive": count(UNet(ddpm_options(film=False))),
             "pddpm_mddpm_film": count(UNet(ddpm_options())),
         }
@@ -108,7 +108,7 @@ def test_parameter_counts_equal_the_published_ones(golden):
 @pytest.mark.parametrize("size", STATED_COUNTS)
 def test_madad_sizes_have_the_stated_parameters(size):
     with torch.device("meta"):
-        assert count(UNet(madad_options(size))) == STATED_COUNTS[size]
+        assert count(UNet(mad_ad_options(size))) == STATED_COUNTS[size]
 
 
 def test_conditioned_ddpm_has_the_stated_parameters():
@@ -116,9 +116,9 @@ def test_conditioned_ddpm_has_the_stated_parameters():
         assert count(UNet(ddpm_options(condition=512))) == 44_068_481
 
 
-def test_nano_is_the_smallest_and_keeps_two_heads():
+def test_nano_is_smaller_than_every_published_size_and_has_two_heads():
     with torch.device("meta"):
-        small = UNet(madad_options("nano", channels=3))
+        small = mad_ad_unet("nano", channels=3)
         x0, mask = small(torch.zeros(2, 3, 20, 24), torch.zeros(2))
     assert (x0.shape, mask.shape) == ((2, 3, 20, 24), (2, 1, 20, 24))
     assert count(small) < STATED_COUNTS["XS"]
@@ -126,12 +126,12 @@ def test_nano_is_the_smallest_and_keeps_two_heads():
 
 def test_size_xl_is_refused_with_the_reason():
     with pytest.raises(UsageError, match="320 channels cannot be split into the published 12"):
-        madad_options("XL")
+        mad_ad_options("XL")
 
 
 def test_unknown_size_lists_the_choices():
-    with pytest.raises(UsageError, match=r"'XXS': unknown; choose from nano, XS, S, M, L"):
-        madad_options("XXS")
+    with pytest.raises(UsageError, match=r"'XXS': unknown; choose from tiny, nano, XS, S, M, L"):
+        mad_ad_options("XXS")
 
 
 @pytest.mark.parametrize("resample", ["conv", "block"])

@@ -1,7 +1,9 @@
 """Published weights in our layout: what their names are here, and where their order differs."""
 
+import re
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -25,6 +27,22 @@ UNET_NAMES = (
     ("proj_out.", "out."),
     (".op.", "."),
     ("mt_out.", "mask."),
+)
+
+
+KL_NAMES = (
+    ("conv_in.", "stem."),
+    ("encoder.down.", "encoder.levels."),
+    ("decoder.up.", "decoder.levels."),
+    (".block.", "."),
+    ("mid.block_1.", "middle.0."),
+    ("mid.attn_1.", "middle.1."),
+    ("mid.block_2.", "middle.2."),
+    ("nin_shortcut.", "skip."),
+    ("proj_out.", "out."),
+    ("norm_out.", "out.0."),
+    ("conv_out.", "out.2."),
+    ("quant_conv.", "quant."),
 )
 
 
@@ -59,3 +77,21 @@ def import_madad_unet(state: Mapping[str, Tensor], *, heads: int) -> dict[str, T
     """
     ours = import_unet(state, heads=heads)
     return {k: -v if k.startswith("mask.1.") else v for k, v in ours.items()}
+
+
+def resizing(name: str) -> str:
+    """Name of a convolution between levels: theirs belongs to one level, ours stands beside it."""
+    down = re.sub(r"encoder\.levels\.(\d+)\.downsample\.", r"encoder.resize.\1.", name)
+    up = re.match(r"decoder\.levels\.(\d+)\.upsample\.(.*)", down)
+    return f"decoder.resize.{int(up[1]) - 1}.{up[2]}" if up else down
+
+
+def import_kl_autoencoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State of an :class:`~brainuad.autoencoder.Autoencoder` from weights named as published."""
+    ours = {resizing(renamed(name, KL_NAMES)): tensor for name, tensor in state.items()}
+    for name in [n for n in ours if ".middle.1.q." in n]:
+        parts = [ours.pop(name.replace(".q.", f".{part}.")) for part in "qkv"]
+        ours[name.replace(".q.", ".qkv.")] = torch.cat(parts).flatten(1 if "weight" in name else 0)
+    for name in [n for n in ours if n.endswith("middle.1.out.weight")]:
+        ours[name] = ours[name].flatten(1)
+    return ours

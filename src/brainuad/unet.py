@@ -107,15 +107,22 @@ class UNetOptions:
         return channels // parts if self.head_channels else parts
 
 
-MADAD_SIZES = {"nano": (32, 4), "XS": (64, 4), "S": (128, 4), "M": (192, 6), "L": (256, 8)}
-"""Width and heads of the MAD-AD denoisers; ``nano`` is ours, the others are the published ones."""
+MAD_AD_SIZES = {
+    "tiny": (8, 2),
+    "nano": (32, 4),
+    "XS": (64, 4),
+    "S": (128, 4),
+    "M": (192, 6),
+    "L": (256, 8),
+}
+"""Width and heads of the MAD-AD denoisers; ``tiny`` and ``nano`` are ours, the others published."""
 
 
-def madad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNetOptions:
+def mad_ad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNetOptions:
     """Options of the MAD-AD denoiser (Beizaee et al., IPMI 2025) of a named size.
 
     Args:
-        size: ``nano`` (ours, for a CPU), ``XS``, ``S``, ``M`` or ``L``.
+        size: ``tiny`` (ours, for tests), ``nano`` (ours, for a CPU), ``XS``, ``S``, ``M`` or ``L``.
         channels: channels of the latent.
         dropout: share dropped in every residual block; 0.4 in the released code.
 
@@ -127,9 +134,9 @@ def madad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNet
             "MAD-AD size 'XL': its 320 channels cannot be split into the published 12 heads; "
             "use L, or build UNetOptions with 10 heads"
         )
-    if size not in MADAD_SIZES:
-        raise UsageError(f"MAD-AD size {size!r}: unknown; choose from {', '.join(MADAD_SIZES)}")
-    width, heads = MADAD_SIZES[size]
+    if size not in MAD_AD_SIZES:
+        raise UsageError(f"MAD-AD size {size!r}: unknown; choose from {', '.join(MAD_AD_SIZES)}")
+    width, heads = MAD_AD_SIZES[size]
     return UNetOptions(
         channels_in=channels,
         channels_out=channels,
@@ -138,8 +145,13 @@ def madad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNet
         attention=(0, 1, 2),
         mask_head=True,
         dropout=dropout,
-        groups=8 if size == "nano" else 32,  # one channel per group would erase its mean
+        groups=32 if width >= 64 else width // 4,  # one channel per group would erase its mean
     )
+
+
+def mad_ad_unet(size: str, *, channels: int = 4, dropout: float = 0.4) -> "UNet":
+    """The MAD-AD denoiser of a named size; see :func:`mad_ad_options`."""
+    return UNet(mad_ad_options(size, channels=channels, dropout=dropout))
 
 
 def ddpm_options(*, film: bool = True, condition: int = 0) -> UNetOptions:

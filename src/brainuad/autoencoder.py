@@ -1,0 +1,198 @@
+"""The KL autoencoder of latent diffusion (Rombach et al., CVPR 2022) at published and small sizes.
+
+Written here because no library offers the published layers: one more decoder block per level,
+a non-linearity before the last convolution, and one quantisation convolution for both moments.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from brainuad.layers import Attention, Layers, Maps, Residual, Stage, Up
+from brainuad.types import UsageError
+
+Latents = Float[Tensor, "batch latent *cells"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Sizes of an autoencoder."""
+
+    width: int
+    """Channels at the finest level."""
+    multipliers: tuple[int, ...]
+    """Channels of each level, finest first, as multiples of ``width``; each level but the first
+    halves the image."""
+    blocks: int
+    """Residual blocks per encoder level; a decoder level has one more."""
+    latent_channels: int = 4
+    """Channels of the latent."""
+    middle_attention: bool = True
+    """One single-head self-attention in the middle of encoder and decoder."""
+    groups: int = 8
+    """Groups of the group norm, or their greatest common divisor with the channels."""
+
+
+PRESETS = {
+    "kl-f8": Architecture(width=128, multipliers=(1, 2, 4, 4), blocks=2, groups=32),
+    "kl-f8-small": Architecture(width=16, multipliers=(1, 2, 4, 4), blocks=1),
+    "kl-f4-small": Architecture(width=16, multipliers=(1, 2, 4), blocks=1),
+    "tiny": Architecture(
+        width=8, multipliers=(1, 1, 1), blocks=1, latent_channels=2, middle_attention=False
+    ),
+}
+"""``kl-f8`` is the published one (83,649,253 parameters); the others are ours, for a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderOptions:
+    """Which autoencoder: a preset, and what differs from it."""
+
+    preset: Literal["kl-f8", "kl-f8-small", "kl-f4-small", "tiny"] = "kl-f4-small"
+    """Sizes by name; f8 halves the image three times, f4 twice."""
+    channels: int = 1
+    """Channels of the image."""
+    dimensions: Literal[2, 3] = 2
+    """Space axes: 2 for slices, 3 for volumes."""
+    width: int | None = None
+    """Channels at the finest level; None: as the preset."""
+    multipliers: tuple[int, ...] | None = None
+    """Channels of each level as multiples of ``width``; None: as the preset."""
+    blocks: int | None = None
+    """Residual blocks per encoder level; None: as the preset."""
+    latent_channels: int | None = None
+    """Channels of the latent; None: as the preset."""
+    middle_attention: bool | None = None
+    """Self-attention in the middle of encoder and decoder; None: as the preset."""
+    groups: int | None = None
+    """Groups of the group norm; None: as the preset."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """The sizes that hold."""
+        names = ("width", "multipliers", "blocks", "latent_channels", "middle_attention", "groups")
+        given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
+        return replace(PRESETS[self.preset], **given)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be built."""
+        a = self.architecture
+        sizes = (self.channels, a.width, *a.multipliers, a.blocks, a.latent_channels, a.groups)
+        if not a.multipliers or min(sizes) < 1:
+            raise UsageError(
+                f"autoencoder: {a} on {self.channels} channels; use at least one level and "
+                "numbers above 0"
+            )
+
+
+class Halve(nn.Module):
+    """Strided convolution after one row and column of zeros at the end of each axis."""
+
+    def __init__(self, channels: int, layers: Layers):
+        super().__init__()
+        kind = {2: nn.Conv2d, 3: nn.Conv3d}[layers.dimensions]
+        self.conv = kind(channels, channels, 3, stride=2)
+
+    def forward(self, x: Maps) -> Maps:
+        """The image at half its size."""
+        return self.conv(F.pad(x, (0, 1) * (x.ndim - 2)))
+
+
+def levels(widths: list[tuple[int, int]], blocks: int, layers: Layers) -> nn.ModuleList:
+    """Residual blocks of each level, given its channels on the way in and out."""
+    return nn.ModuleList(
+        Stage([Residual(a if b == 0 else c, c, 0, layers) for b in range(blocks)])
+        for a, c in widths
+    )
+
+
+def middle(channels: int, a: Architecture, layers: Layers) -> Stage:
+    """Residual block, attention, residual block."""
+    attention = [Attention(channels, 1, layers)] if a.middle_attention else []
+    first, last = (Residual(channels, channels, 0, layers) for _ in range(2))
+    return Stage([first, *attention, last])
+
+
+class Encoder(nn.Module):
+    """Image -> features of both posterior moments. Level 0 is the finest."""
+
+    def __init__(self, channels: int, a: Architecture, layers: Layers):
+        super().__init__()
+        widths = [a.width * m for m in a.multipliers]
+        self.stem = layers.convolution(channels, a.width)
+        self.levels = levels(list(zip([a.width, *widths], widths, strict=False)), a.blocks, layers)
+        self.resize = nn.ModuleList(Halve(w, layers) for w in widths[:-1])
+        self.middle = middle(widths[-1], a, layers)
+        last = layers.convolution(widths[-1], 2 * a.latent_channels)
+        self.out = nn.Sequential(layers.norm(widths[-1]), nn.SiLU(), last)
+
+    def forward(self, x: Maps) -> Maps:
+        """Features at the size of the latent, twice its channels."""
+        x = self.stem(x)
+        for number, level in enumerate(self.levels):
+            x = self.resize[number - 1](x) if number else x
+            x = level(x)
+        return self.out(self.middle(x))
+
+
+class Decoder(nn.Module):
+    """Latent -> image. Level 0 is the finest, and runs last."""
+
+    def __init__(self, channels: int, a: Architecture, layers: Layers):
+        super().__init__()
+        widths = [a.width * m for m in a.multipliers]
+        pairs = list(zip([*widths[1:], widths[-1]], widths, strict=True))
+        self.stem = layers.convolution(a.latent_channels, widths[-1])
+        self.middle = middle(widths[-1], a, layers)
+        self.levels = levels(pairs, a.blocks + 1, layers)
+        self.resize = nn.ModuleList(Up(w, layers) for w in widths[1:])
+        last = layers.convolution(widths[0], channels)
+        self.out = nn.Sequential(layers.norm(widths[0]), nn.SiLU(), last)
+
+    def forward(self, z: Maps) -> Maps:
+        """The image."""
+        x = self.middle(self.stem(z))
+        for number in reversed(range(len(self.levels))):
+            x = self.levels[number](x)
+            x = self.resize[number - 1](x) if number else x
+        return self.out(x)
+
+
+class Autoencoder(nn.Module):
+    """Images to latents with a Gaussian posterior per cell, and back."""
+
+    def __init__(self, options: AutoencoderOptions | None = None):
+        super().__init__()
+        self.options = options or AutoencoderOptions()
+        a, channels = self.options.architecture, self.options.channels
+        layers = Layers(
+            dimensions=self.options.dimensions, groups=a.groups, eps=1e-6, zero_init=False
+        )
+        self.latent_channels: int = a.latent_channels
+        self.factor: int = 2 ** (len(a.multipliers) - 1)
+        both = 2 * a.latent_channels
+        self.encoder = Encoder(channels, a, layers)
+        self.decoder = Decoder(channels, a, layers)
+        self.quant = layers.convolution(both, both, kernel=1)
+        self.post_quant = layers.convolution(a.latent_channels, a.latent_channels, kernel=1)
+
+    def encode(self, x: Maps) -> tuple[Latents, Latents]:
+        """Mean and log-variance (cut to [-30, 20]) of the posterior, ``factor`` times smaller.
+
+        Raises:
+            UsageError: an axis that ``factor`` does not divide.
+        """
+        if any(size % self.factor for size in x.shape[2:]):
+            raise UsageError(
+                f"autoencoder: image of {' x '.join(map(str, x.shape[2:]))} cannot be divided by "
+                f"{self.factor}; crop or pad it to a multiple"
+            )
+        mean, logvar = self.quant(self.encoder(x)).chunk(2, dim=1)
+        return mean, logvar.clamp(-30, 20)
+
+    def decode(self, z: Latents) -> Maps:
+        """Image of a latent."""
+        return self.decoder(self.post_quant(z))
