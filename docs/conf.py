@@ -1,0 +1,59 @@
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+import brainuad
+
+project = "brainuad"
+author = "The brainuad developers"
+copyright = author
+version = release = brainuad.__version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "_templates", "reference/cli/*.txt"]
+templates_path = ["_templates"]
+
+autosummary_generate = True
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"brainuad {release}"
+HERE = Path(__file__).parent
+
+
+def write_help(app: Sphinx) -> None:
+    """The help of every command, as the program prints it, one text file each."""
+    from typer.main import get_command
+    from typer.testing import CliRunner
+
+    from brainuad.cli import app as program
+
+    folder = HERE / "reference" / "cli"
+    folder.mkdir(exist_ok=True)
+    names = sorted(getattr(get_command(program), "commands", {}))
+    runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"})
+    for words in [[], *([name] for name in names)]:
+        said = runner.invoke(program, [*words, "--help"], prog_name="brainuad")
+        (folder / f"{'-'.join(['brainuad', *words])}.txt").write_text(said.output, encoding="utf-8")
+    sections = [f"## {n}\n\n```{{literalinclude}} cli/brainuad-{n}.txt\n```\n" for n in names]
+    head = "# Commands\n\n```{literalinclude} cli/brainuad.txt\n```\n\n"
+    (HERE / "reference" / "commands.md").write_text(head + "\n".join(sections), encoding="utf-8")
+
+
+def setup(app: Sphinx) -> None:
+    if (HERE.parent / "src" / "brainuad" / "cli.py").exists():
+        app.connect("builder-inited", write_help)
