@@ -1,0 +1,1 @@
+"""Pages, pictures and tables of results, all from plain data."""

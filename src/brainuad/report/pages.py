@@ -1,0 +1,215 @@
+"""Pages that open from a file, without a network: one for a scan, one for a comparison."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from brainuad import __version__
+from brainuad.manifest import plain, write_text
+from brainuad.report import charts, figures, planes, slider
+from brainuad.report.planes import Volumes
+from brainuad.report.tables import Grid, Row, grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the quality panel."""
+
+    name: str
+    """What was looked at."""
+    status: str
+    """``pass``, ``warn``, ``reject`` or ``info``."""
+    note: str = ""
+    """The value that was found, and what it means."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScanPage:
+    """What a page says of one scan."""
+
+    title: str
+    """Name of the scan."""
+    detector: str
+    """Name of the detector and its method."""
+    volumes: Volumes | None
+    """What the pictures are made of; None for a scan that failed."""
+    score: float | None = None
+    """Scan score."""
+    percentile: float | None = None
+    """Share of healthy calibration scans with a lower score, 0-100."""
+    healthy_scores: charts.Numbers = ()
+    """Scan scores of the calibration scans (or quantiles of them)."""
+    threshold_source: str = ""
+    """Where the threshold comes from, in words."""
+    components: Sequence[Mapping[str, Any]] = ()
+    """One mapping for each connected component of the mask, largest first."""
+    checks: Sequence[Check] = ()
+    """Quality checks."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Geometry, recipe and the like, in words."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    """What ran, on what, with which versions."""
+    notes: Sequence[str] = ()
+    """Remarks for the reader."""
+    failure: str = ""
+    """Why there is no result; empty when there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """One table of a comparison."""
+
+    title: str
+    rows: Sequence[Row]
+    note: str = ""
+    references: Sequence[Row] = ()
+    """Numbers from elsewhere on the same task, never mixed; ``protocol`` names the source."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chart:
+    """A figure with words."""
+
+    title: str
+    figure: Figure
+    caption: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """One scan of the gallery."""
+
+    method: str
+    name: str
+    """Which scan, and why it is shown: best, median, worst."""
+    volumes: Volumes
+    number: str = ""
+    """Its result in words, for example ``AUPRC 0.62``."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BenchmarkPage:
+    """What a page says of a comparison of methods."""
+
+    title: str
+    summary: str
+    """What was run, in two or three sentences."""
+    boards: Sequence[Board]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers of scans, seeds, times and the like."""
+    charts: Sequence[Chart] = ()
+    cases: Sequence[Case] = ()
+    notes: Sequence[str] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Scan to reason, for scans without a result."""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def scan_report(path: str | Path, page: ScanPage) -> None:
+    """Write the page of one scan; nothing is left under ``path`` when it fails."""
+    volumes = page.volumes
+    extra = {} if volumes is None else _pictures(page, volumes)
+    write_text(path, _render("scan.html.j2", page=page, facts=_words(page.facts), **extra))
+
+
+def _pictures(page: ScanPage, volumes: Volumes) -> dict[str, Any]:
+    scores = charts.score_distribution(
+        page.healthy_scores, score=page.score, percentile=page.percentile
+    )
+    columns = list(dict.fromkeys(key for row in page.components for key in row))
+    return {
+        "slider": slider.layers(volumes),
+        "ticks": figures.colour_ticks(volumes),
+        "top": planes.anomaly_top(volumes),
+        "montage": picture(figures.montage(volumes)),
+        "outline": picture(figures.brain_outline(volumes)),
+        "distribution": picture(scores, kind="svg") if len(page.healthy_scores) else "",
+        "columns": columns,
+    }
+
+
+def benchmark_report(path: str | Path, page: BenchmarkPage) -> None:
+    """Write the page of a comparison; nothing is left under ``path`` when it fails."""
+    text = _render(
+        "benchmark.html.j2",
+        page=page,
+        facts=_words(page.facts),
+        boards=[(board, grid(board.rows), grid(board.references)) for board in page.boards],
+        charts=[(chart, picture(chart.figure, kind="svg")) for chart in page.charts],
+        gallery=_gallery(page.cases),
+    )
+    write_text(path, text)
+
+
+def _gallery(cases: Sequence[Case]) -> dict[str, list[tuple[Case, str]]]:
+    gallery: dict[str, list[tuple[Case, str]]] = {}
+    for case in cases:
+        still = picture(figures.montage(case.volumes, count=1, across="panels"))
+        gallery.setdefault(case.method, []).append((case, still))
+    return gallery
+
+
+def picture(figure: Figure, *, kind: str = "png") -> str:
+    """A figure as an address inside a page; ``svg`` for charts, ``png`` for scans."""
+    if kind == "svg":
+        return figures.data_uri(figures.svg(figure), "image/svg+xml")
+    return figures.data_uri(figures.png(figure))
+
+
+def _words(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _word(value) for name, value in plain(facts).items()}
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return " x ".join(_word(v) for v in value)
+    return str(value)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("brainuad.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["short"] = short
+    environment.filters["share"] = share
+    return environment
+
+
+def _render(template: str, **what: Any) -> str:
+    manifest = plain(what["page"].manifest, finite=True)
+    return (
+        _environment().get_template(template).render(version=__version__, manifest=manifest, **what)
+    )
+
+
+def short(value: Any) -> str:
+    """A number for a table cell: about three figures, a dash where there is none."""
+    if not isinstance(value, float):
+        return str(value)
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.{3 if abs(value) <= 1 else 2 if abs(value) < 10 else 1}f}"
+
+
+def share(value: float, top: float) -> float:
+    """Per cent of the way from 0 to ``top``, kept within 0-100; 0 for what is no number."""
+    return 0.0 if math.isnan(value) else max(0.0, min(100.0, 100.0 * value / top))
+
+
+__all__ = [
+    "BenchmarkPage", "Board", "Case", "Chart", "Check", "Grid", "ScanPage",
+    "benchmark_report", "picture", "scan_report",
+]  # fmt: skip
