@@ -129,3 +129,17 @@ def test_a_small_autoencoder_learns_to_reconstruct():
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 2
+
+
+def test_folding_keeps_sizes_and_saves_work():
+    x = torch.rand(2, 1, 16, 24)
+    for preset, factor in (("kl-f4-small", 4), ("kl-f8-small", 8)):
+        net = Autoencoder(AutoencoderOptions(preset=preset))
+        mean, _ = net.encode(x)
+        assert mean.shape == (2, 4, 16 // factor, 24 // factor)
+        assert net.decode(mean).shape == x.shape
+
+
+def test_volumes_are_not_folded():
+    with pytest.raises(UsageError, match="fold 2 in 3 dimensions"):
+        AutoencoderOptions(preset="kl-f4-small", dimensions=3)

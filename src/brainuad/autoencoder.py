@@ -4,7 +4,7 @@ Written here because no library offers the published layers: one more decoder bl
 a non-linearity before the last convolution, and one quantisation convolution for both moments.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from jaxtyping import Float
@@ -34,12 +34,15 @@ class Architecture:
     """One single-head self-attention in the middle of encoder and decoder."""
     groups: int = 8
     """Groups of the group norm, or their greatest common divisor with the channels."""
+    fold: int = 1
+    """Blocks of ``fold`` x ``fold`` pixels become channels before the first layer and pixels again
+    after the last: small nets get several times faster on a CPU. 1 = off; 2-D only."""
 
 
 PRESETS = {
     "kl-f8": Architecture(width=128, multipliers=(1, 2, 4, 4), blocks=2, groups=32),
-    "kl-f8-small": Architecture(width=16, multipliers=(1, 2, 4, 4), blocks=1),
-    "kl-f4-small": Architecture(width=16, multipliers=(1, 2, 4), blocks=1),
+    "kl-f8-small": Architecture(width=32, multipliers=(1, 2, 2), blocks=1, fold=2),
+    "kl-f4-small": Architecture(width=32, multipliers=(1, 2), blocks=1, fold=2),
     "tiny": Architecture(
         width=8, multipliers=(1, 1, 1), blocks=1, latent_channels=2, middle_attention=False
     ),
@@ -69,11 +72,13 @@ class AutoencoderOptions:
     """Self-attention in the middle of encoder and decoder; None: as the preset."""
     groups: int | None = None
     """Groups of the group norm; None: as the preset."""
+    fold: int | None = None
+    """Edge of the pixel blocks that become channels; None: as the preset."""
 
     @property
     def architecture(self) -> Architecture:
         """The sizes that hold."""
-        names = ("width", "multipliers", "blocks", "latent_channels", "middle_attention", "groups")
+        names = (field.name for field in fields(Architecture))
         given = {n: getattr(self, n) for n in names if getattr(self, n) is not None}
         return replace(PRESETS[self.preset], **given)
 
@@ -81,10 +86,14 @@ class AutoencoderOptions:
         """Refuse what cannot be built."""
         a = self.architecture
         sizes = (self.channels, a.width, *a.multipliers, a.blocks, a.latent_channels, a.groups)
-        if not a.multipliers or min(sizes) < 1:
+        if not a.multipliers or min(*sizes, a.fold) < 1:
             raise UsageError(
                 f"autoencoder: {a} on {self.channels} channels; use at least one level and "
                 "numbers above 0"
+            )
+        if a.fold > 1 and self.dimensions == 3:
+            raise UsageError(
+                f"autoencoder: fold {a.fold} in 3 dimensions; volumes are not folded, use fold 1"
             )
 
 
@@ -172,8 +181,11 @@ class Autoencoder(nn.Module):
             dimensions=self.options.dimensions, groups=a.groups, eps=1e-6, zero_init=False
         )
         self.latent_channels: int = a.latent_channels
-        self.factor: int = 2 ** (len(a.multipliers) - 1)
+        self.factor: int = a.fold * 2 ** (len(a.multipliers) - 1)
         both = 2 * a.latent_channels
+        self.fold = nn.PixelUnshuffle(a.fold) if a.fold > 1 else nn.Identity()
+        self.unfold = nn.PixelShuffle(a.fold) if a.fold > 1 else nn.Identity()
+        channels *= a.fold**2
         self.encoder = Encoder(channels, a, layers)
         self.decoder = Decoder(channels, a, layers)
         self.quant = layers.convolution(both, both, kernel=1)
@@ -190,9 +202,9 @@ class Autoencoder(nn.Module):
                 f"autoencoder: image of {' x '.join(map(str, x.shape[2:]))} cannot be divided by "
                 f"{self.factor}; crop or pad it to a multiple"
             )
-        mean, logvar = self.quant(self.encoder(x)).chunk(2, dim=1)
+        mean, logvar = self.quant(self.encoder(self.fold(x))).chunk(2, dim=1)
         return mean, logvar.clamp(-30, 20)
 
     def decode(self, z: Latents) -> Maps:
         """Image of a latent."""
-        return self.decoder(self.post_quant(z))
+        return self.unfold(self.decoder(self.post_quant(z)))
