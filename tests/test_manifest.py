@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from brainuad import manifest
 from brainuad.manifest import (
+    atomic_folder,
     atomic_path,
     git_state,
     hash_of,
@@ -92,12 +93,33 @@ def test_errors_of_an_inner_file_keep_their_own_name(tmp_path):
 
 def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(UsageError, match="out: a file where a folder"):
+    with pytest.raises(UsageError, match="out: something else stands there"):
         write_bytes(tmp_path / "out", b"")
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="reverse"):
+    with pytest.raises(UsageError, match="or above it; choose another name"):
         write_bytes(tmp_path / "file" / "x", b"")
     assert files(tmp_path) == ["file", "out"]
+
+
+def test_a_folder_appears_only_when_it_is_complete(tmp_path):
+    target = tmp_path / "new" / "detector"
+    with atomic_folder(target) as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "deep" / "a").read_text() == "1"
+    assert files(target.parent) == ["detector"]
+    with pytest.raises(UsageError, match="detector: something else stands there"):  # noqa: SIM117
+        with atomic_folder(target):
+            pass
+    assert files(target) == ["deep"]
+
+
+def test_an_interrupted_folder_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt, match="now"), atomic_folder(tmp_path / "a") as temporary:  # noqa: PT012
+        (temporary / "x").touch()
+        raise KeyboardInterrupt("now")
+    assert files(tmp_path) == []
 
 
 def test_files_get_the_permissions_of_ordinary_files(tmp_path):

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ from brainuad.types import AccessError, MissingError, SpaceError, UsageError
 LIBRARIES = ("torch", "numpy", "scipy", "lightning", "monai", "nibabel", "simpleitk", "zarr")
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_WRONG_KIND = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+_WRONG_KIND = {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY}
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def file_errors(path: str | os.PathLike[str]) -> Iterator[None]:
             ) from error
         if error.errno in _WRONG_KIND:
             raise UsageError(
-                f"{path}: a file where a folder is needed, or the reverse; choose another name"
+                f"{path}: something else stands there or above it; choose another name"
             ) from error
         raise
 
@@ -89,11 +90,15 @@ def _fresh_name(path: Path) -> Path:
 
 def _as_an_ordinary_file(handle: int) -> None:
     """Give the permissions that ``open`` would have given: mkstemp hides its files from others."""
-    mask = os.umask(0)
-    os.umask(mask)
     # File systems without permissions refuse this, and then there is nothing to correct.
     with suppress(PermissionError):
-        os.fchmod(handle, 0o666 & ~mask)
+        os.fchmod(handle, 0o666 & ~_umask())
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _sync(path: Path) -> None:
@@ -102,6 +107,30 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary folder beside ``path``; renamed to ``path`` when the block succeeds.
+
+    ``path`` must not exist yet, or be an empty folder. The temporary name starts with a dot.
+
+    Raises:
+        UsageError: something stands at ``path`` already.
+    """
+    path = Path(path)
+    with file_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{os.getpid()}-", dir=path.parent))
+        try:
+            temporary.chmod(0o777 & ~_umask())
+            yield temporary
+            for found in [*temporary.rglob("*"), temporary]:
+                _sync(found)
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        _sync(path.parent)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
