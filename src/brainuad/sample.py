@@ -1,0 +1,126 @@
+"""Samplers as pure functions: from a noisy, or allegedly noisy, image to a clean one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from brainuad.rng import Rng
+from brainuad.schedule import Schedule
+from brainuad.types import Denoiser, Images, UsageError
+
+Cells = Bool[Tensor, "batch 1 *space"]
+Logits = Float[Tensor, "batch 1 *space"]
+PredictMasked = Callable[[Images, Int[Tensor, " batch"]], tuple[Images, Logits]]
+"""(latent, step of each image) -> (clean estimate x0, logit that a cell is noisy)."""
+
+
+def euler(denoise: Denoiser, x: Images, sigmas: Float[Tensor, " levels"]) -> Images:
+    """Follow the probability-flow equation from ``sigmas[0]`` down to ``sigmas[-1]``.
+
+    The same as DDIM without fresh noise (Song et al. 2021, arXiv 2010.02502, Eq. 13), for images
+    of unchanged brightness: x = x0 + sigma eps.
+
+    Args:
+        denoise: clean estimate of an image with noise of the given standard deviation.
+        x: images with noise of standard deviation ``sigmas[0]``.
+        sigmas: falling noise levels; all but the last above 0.
+    """
+    for now, then in pairwise(sigmas.tolist()):
+        x0 = denoise(x, x.new_full((len(x),), now))
+        x = x0 + (then / now) * (x - x0)
+    return x
+
+
+def ddim_coefficients(abar: float, abar_prev: float, eta: float) -> tuple[float, float, float]:
+    """Weights of x0, of x_t and of fresh noise in the step before (Song et al. 2021, Eq. 12).
+
+    Args:
+        abar: share of the image's variance left now, in (0, 1).
+        abar_prev: the same after the step, in (abar, 1].
+        eta: share of fresh noise; 0 none (DDIM), 1 as in DDPM.
+    """
+    fresh = eta * ((1 - abar_prev) / (1 - abar) * (1 - abar / abar_prev)) ** 0.5
+    kept = ((1 - abar_prev - fresh**2) / (1 - abar)) ** 0.5
+    return abar_prev**0.5 - abar**0.5 * kept, kept, fresh
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MaskedWalk:
+    """What a masked walk did to each latent."""
+
+    final: Images
+    """The healthy latent."""
+    updates: tuple[Cells, ...]
+    """Cells that were updated, step by step."""
+    probability: Logits
+    """Probability that a cell is noisy, mean over the steps, in [0, 1]."""
+
+    @property
+    def flagged(self) -> Cells:
+        """Cells that were updated at some step."""
+        return torch.stack(self.updates).any(0)
+
+
+@torch.no_grad()
+def masked_ddim(
+    predict: PredictMasked,
+    z: Images,
+    *,
+    schedule: Schedule,
+    indices: Sequence[int],
+    eta: float = 0.0,
+    rng: Rng | None = None,
+    noise: Float[Tensor, "steps batch channel *space"] | None = None,
+    on_step: Callable[[int, Images], None] | None = None,
+) -> MaskedWalk:
+    """Walk latents to healthy ones; only cells that look noisy move (Beizaee et al., IPMI 2025).
+
+    No noise is added at the start: ``z`` itself is declared to be the noisiest state. In each step
+    the cells with a probability above 0.5 take the DDIM step, all others are copied bit by bit.
+
+    Args:
+        predict: the denoiser with its mask head (1 = noisy).
+        z: latents of the images.
+        schedule: the schedule the denoiser was trained on.
+        indices: its steps to walk, falling.
+        eta: share of fresh noise in every step but the last; 0 for none, at most 1.
+        rng: where fresh noise comes from, one stream per image.
+        noise: fresh noise of each step, instead of ``rng``.
+        on_step: told the index and the latents after each step.
+
+    Raises:
+        UsageError: indices that do not fall, or fresh noise without a source.
+    """
+    if not 0 <= eta <= 1 or (eta > 0 and rng is None and noise is None):
+        raise UsageError(f"masked_ddim: eta {eta}; give 0 .. 1, and an rng or noise above 0")
+    updates, probability = [], z.new_zeros(len(z), 1, *z.shape[2:])
+    levels = zip(*(level.tolist() for level in schedule.chain(indices)), strict=True)
+    for step, (index, (abar, abar_prev)) in enumerate(zip(indices, levels, strict=True)):
+        x0, logit = predict(z, torch.full((len(z),), index, device=z.device))
+        on_x0, on_z, fresh = ddim_coefficients(abar, abar_prev, eta)
+        candidate = on_x0 * x0 + on_z * z
+        if fresh > 0:
+            candidate = candidate + fresh * fresh_noise(z, step, rng, noise)
+        updates.append(logit > 0)
+        probability = probability + logit.sigmoid() / len(indices)
+        z = torch.where(updates[-1], candidate, z)
+        if on_step is not None:
+            on_step(index, z)
+    return MaskedWalk(final=z, updates=tuple(updates), probability=probability)
+
+
+def fresh_noise(
+    z: Images,
+    step: int,
+    rng: Rng | None,
+    noise: Float[Tensor, "steps batch channel *space"] | None,
+) -> Images:
+    """Noise of one step: the given one, or the next of each image's stream."""
+    if noise is not None:
+        return noise[step].to(z)
+    assert rng is not None
+    return rng.normal_like(z)

@@ -1,0 +1,251 @@
+"""Samplers against published numbers, stated invariants, and an exact Gaussian denoiser."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from brainuad.rng import Rng
+from brainuad.sample import ddim_coefficients, euler, masked_ddim
+from brainuad.schedule import Cosine, LinearBeta
+from brainuad.types import UsageError
+
+TEN = Cosine(steps=10)
+ALL = tuple(range(9, -1, -1))
+
+STATED_ETA_HALF = [  # x0, state and fresh noise in steps 9 .. 0 of ten
+    (0.15102, 0.85568, 0.49370),
+    (0.17212, 0.86685, 0.41548),
+    (0.18524, 0.86560, 0.34364),
+    (0.20074, 0.84992, 0.28905),
+    (0.22218, 0.82317, 0.24390),
+    (0.25363, 0.78412, 0.20326),
+    (0.30210, 0.72699, 0.16364),
+    (0.38278, 0.63717, 0.12159),
+    (0.53710, 0.47347, 0.07211),
+    (1.0, 0.0, 0.0),
+]
+STATED_ETA_ZERO = [  # x0 and state
+    (0.15037, 0.98789),
+    (0.15712, 0.96349),
+    (0.16307, 0.93787),
+    (0.17388, 0.90951),
+    (0.19118, 0.87627),
+    (0.21819, 0.83455),
+    (0.26147, 0.77748),
+    (0.33639, 0.68946),
+    (0.48835, 0.52489),
+    (1.0, 0.0),
+]
+
+
+def published_net(z, t):
+    """The analytic stand-in that the golden numbers were made with; its mask head says 'clean'."""
+    time = t.reshape(-1, 1, 1, 1) / 10
+    mean = F.avg_pool2d(z.mean(1, keepdim=True), 3, 1, 1, count_include_pad=True)
+    clean = 0.3 - 4 * mean + 0.2 * time
+    return torch.tanh(0.8 * z + 0.1 * time), -clean
+
+
+def latents(batch: int = 2) -> torch.Tensor:
+    return torch.randn(batch, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+
+
+def oracle(x0, logit):
+    """A denoiser that always gives the same answer."""
+    return lambda z, t: (x0, torch.full_like(z[:, :1], logit))
+
+
+@pytest.mark.golden
+def test_masked_walks_equal_the_published_ones(golden):
+    arrays = golden("madad_ddim")
+    z, noise = torch.from_numpy(arrays["z_start"]), torch.from_numpy(arrays["noise"])
+    cases = [k.removesuffix("_final") for k in arrays if k.endswith("_final")]
+    assert cases
+    for case in cases:
+        steps, eta = (part.lstrip("stepa") for part in case.split("_"))
+        states = []
+        walk = masked_ddim(
+            published_net,
+            z,
+            schedule=TEN,
+            indices=TEN.timesteps(int(steps))[::-1],
+            eta=float(f"{eta[0]}.{eta[1:] or 0}"),
+            noise=noise,
+            on_step=lambda index, state, states=states: states.append(state),
+        )
+        final, updates = (torch.from_numpy(arrays[f"{case}_{n}"]) for n in ("final", "update_mask"))
+        torch.testing.assert_close(walk.final, final, atol=2e-5, rtol=0)
+        assert torch.equal(torch.stack(walk.updates), updates.bool())
+        if f"{case}_traj_sample0" in arrays:
+            wanted = torch.from_numpy(arrays[f"{case}_traj_sample0"])
+            torch.testing.assert_close(torch.stack(states)[:, 0], wanted, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("eta", "stated"), [(0.5, STATED_ETA_HALF), (0.0, STATED_ETA_ZERO)])
+def test_step_weights_equal_the_stated_table(eta, stated):
+    abar, prev = TEN.chain(ALL)
+    for now, then, row in zip(abar.tolist(), prev.tolist(), stated, strict=True):
+        assert ddim_coefficients(now, then, eta)[: len(row)] == pytest.approx(row, abs=1e-5)
+
+
+@given(st.integers(1, 999), st.floats(0, 1))
+def test_a_step_keeps_the_marginals(t, eta):
+    """Signal and noise of x_t = sqrt(abar) x0 + sqrt(1 - abar) eps arrive at their next levels."""
+    s = Cosine()
+    now, then = s.abar[t].item(), s.abar_prev[t].item()
+    on_x0, on_x, fresh = ddim_coefficients(now, then, eta)
+    assert on_x0 + on_x * math.sqrt(now) == pytest.approx(math.sqrt(then), abs=1e-9)
+    assert on_x**2 * (1 - now) + fresh**2 == pytest.approx(1 - then, abs=1e-9)
+
+
+def test_full_fresh_noise_has_the_posterior_variance():
+    s = LinearBeta(steps=50)
+    for t in range(1, 50):
+        fresh = ddim_coefficients(s.abar[t].item(), s.abar_prev[t].item(), 1.0)[2]
+        assert fresh**2 == pytest.approx(s.posterior_variance[t].item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_all_noisy_with_a_perfect_oracle_returns_it_exactly(eta):
+    z = latents()
+    x0 = torch.linspace(-1, 1, z.numel()).reshape(z.shape)
+    walk = masked_ddim(oracle(x0, 1.0), z, schedule=TEN, indices=ALL, eta=eta, rng=Rng([1, 2]))
+    assert torch.equal(walk.final, x0)
+    assert walk.flagged.all()
+
+
+def test_all_clean_returns_the_input_bit_by_bit():
+    z = latents()
+    walk = masked_ddim(
+        oracle(torch.full_like(z, math.pi), -1.0),
+        z,
+        schedule=TEN,
+        indices=ALL,
+        eta=1.0,
+        rng=Rng([1, 2]),
+    )
+    assert torch.equal(walk.final, z)
+    assert not walk.flagged.any()
+
+
+def test_undecided_cells_are_not_updated():
+    z = latents()
+    walk = masked_ddim(oracle(torch.zeros_like(z), 0.0), z, schedule=TEN, indices=ALL)
+    assert torch.equal(walk.final, z)
+    torch.testing.assert_close(walk.probability, torch.full_like(z[:, :1], 0.5))
+
+
+def test_only_flagged_cells_move():
+    z = latents()
+
+    def left_half_noisy(z, t):
+        logit = torch.full_like(z[:, :1], -1.0)
+        logit[..., :2] = 1.0
+        return torch.zeros_like(z), logit
+
+    walk = masked_ddim(left_half_noisy, z, schedule=TEN, indices=ALL, eta=0.5, rng=Rng([1, 2]))
+    assert torch.equal(walk.final[..., 2:], z[..., 2:])
+    assert not walk.final[..., :2].any()
+    assert walk.flagged[..., :2].all()
+    assert not walk.flagged[..., 2:].any()
+    assert walk.probability[..., 0].mean().item() == pytest.approx(1 / (1 + math.exp(-1)))
+
+
+def test_flagged_is_the_union_over_the_steps():
+    z = latents(1)
+
+    def one_cell_per_step(z, t):
+        logit = torch.full_like(z[:, :1], -1.0)
+        logit.flatten()[int(t[0])] = 1.0
+        return z, logit
+
+    walk = masked_ddim(one_cell_per_step, z, schedule=TEN, indices=(7, 3))
+    assert walk.flagged.flatten().nonzero().flatten().tolist() == [3, 7]
+
+
+def test_the_net_is_told_the_original_index_of_each_step():
+    told = []
+
+    def listen(z, t):
+        told.append(t.tolist())
+        return z, z[:, :1]
+
+    masked_ddim(listen, latents(), schedule=TEN, indices=(8, 4, 0))
+    assert told == [[8, 8], [4, 4], [0, 0]]
+
+
+def test_noise_of_an_image_does_not_depend_on_its_batch():
+    z, seeds = latents(3), [5, 6, 7]
+    options = {"schedule": TEN, "indices": ALL, "eta": 0.5}
+    together = masked_ddim(published_net, z, rng=Rng(seeds), **options).final
+    for i, seed in enumerate(seeds):
+        alone = masked_ddim(published_net, z[i : i + 1], rng=Rng([seed]), **options).final
+        torch.testing.assert_close(alone[0], together[i])
+    again = masked_ddim(published_net, z, rng=Rng(seeds), **options).final
+    assert torch.equal(together, again)
+
+
+@pytest.mark.parametrize("eta", [-0.1, 1.1, 0.5])
+def test_fresh_noise_needs_a_source_and_a_sane_share(eta):
+    with pytest.raises(UsageError, match=rf"eta {eta}; give 0 \.\. 1, and an rng or noise"):
+        masked_ddim(published_net, latents(), schedule=TEN, indices=ALL, eta=eta)
+
+
+# Gaussian oracle: images are N(mean, spread^2) per pixel, so the best denoiser is known exactly.
+
+
+def exact(mean: float, spread: float):
+    def denoise(x, sigma):
+        s = sigma.reshape(-1, *[1] * (x.ndim - 1)).double()
+        return ((spread**2 * x + s**2 * mean) / (spread**2 + s**2)).to(x.dtype)
+
+    return denoise
+
+
+def end_of_flow(x: float, first: float, mean: float, spread: float) -> float:
+    """The flow scales deviations from the mean by the ratio of standard deviations."""
+    return mean + (x - mean) * spread / math.sqrt(spread**2 + first**2)
+
+
+@pytest.mark.parametrize("schedule", [Cosine(), LinearBeta()])
+@pytest.mark.parametrize(("mean", "spread"), [(0.4, 0.25), (-1.0, 1.0)])
+def test_samples_have_mean_and_spread_of_the_images(schedule, mean, spread):
+    path = schedule.path(start=990, count=991)
+    start = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0))
+    # A standardised draw: what is judged is the sampler, not the luck of 40,000 numbers.
+    start = (start - start.mean()) / start.std()
+    x = mean + start.double() * torch.hypot(path[0], torch.tensor(spread).double())
+    out = euler(exact(mean, spread), x, path)
+    assert out.mean().item() == pytest.approx(mean, abs=0.01)
+    assert out.std().item() == pytest.approx(spread, rel=0.01)
+
+
+def test_error_of_euler_halves_with_the_step():
+    mean, spread, first = 0.3, 0.5, 4.0
+    x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
+    wanted = end_of_flow(3.0, first, mean, spread)
+    errors = []
+    for count in (32, 64, 128, 256):
+        sigmas = torch.linspace(first, 0, count + 1, dtype=torch.float64)
+        errors.append(abs(euler(exact(mean, spread), x, sigmas).item() - wanted))
+    orders = np.log2(np.array(errors[:-1]) / np.array(errors[1:]))
+    np.testing.assert_allclose(orders, 1, atol=0.2)
+
+
+def test_euler_equals_ddim_without_fresh_noise():
+    s = LinearBeta(steps=20)
+    denoise, x = exact(0.2, 0.7), latents().double()
+    indices = list(range(19, -1, -1))
+    abar, prev = s.chain(indices)
+    y = x * abar[0].sqrt()  # the same state, variance preserving
+    for now, then in zip(abar.tolist(), prev.tolist(), strict=True):
+        sigma = math.sqrt((1 - now) / now)
+        x0 = denoise(y / math.sqrt(now), torch.full((2,), sigma))
+        on_x0, on_y, _ = ddim_coefficients(now, then, 0.0)
+        y = on_x0 * x0 + on_y * y
+    torch.testing.assert_close(euler(denoise, x, s.path(start=19, count=20)), y, atol=1e-6, rtol=0)
