@@ -25,6 +25,8 @@ from brainuad.manifest import atomic_folder, file_errors
 from brainuad.types import DataError
 
 _CHECKSUM = 4
+_EMPTY = 2**64 - 1
+"""Offset of a chunk that holds nothing but 0 and was not written."""
 _FILE = Path("c", "0", "0", "0")
 _DAMAGE = (
     ValueError,
@@ -50,7 +52,7 @@ def write_shard(
             # Level 5 is where more effort stops paying for these images.
             compressors=BloscCodec(typesize=2, cname="zstd", clevel=5, shuffle="bitshuffle"),
             dimension_names=("k", "i", "j"),
-            # Every chunk is written, so that an absent one is always damage.
+            # So that a file that is not there is always damage, never an empty scan.
             config={"write_empty_chunks": True},
             attributes={**attributes, "inside": _inside(codes)},
         )
@@ -85,18 +87,21 @@ class Shard:
             start = file.seek(0, os.SEEK_END) - size - _CHECKSUM
             file.seek(max(start, 0))
             index = np.frombuffer(file.read(size), "<u8").reshape(self.shape[0], 2)
-        if index.max() >= start:
+        written = index[index[:, 0] != _EMPTY]
+        if len(written) and written.sum(axis=1).max() > start:
             raise ValueError("its index points behind its end")
         return index.astype(np.uint64)
 
     def read(self, k: int) -> UInt16[np.ndarray, "i j"]:
         """Numbers of one slice."""
         start, length = (int(n) for n in self.index[k])
-        # Not mapped into memory: a file cut short under a mapping kills the process.
-        with self._damage(), (self.path / _FILE).open("rb") as file:
-            file.seek(start)
-            data = Blosc().decode(file.read(length))
-            codes = np.frombuffer(data, "<u2").reshape(self.shape[1:])
+        codes = np.zeros(self.shape[1:], np.uint16)
+        if start != _EMPTY:
+            # Not mapped into memory: a file cut short under a mapping kills the process.
+            with self._damage(), (self.path / _FILE).open("rb") as file:
+                file.seek(start)
+                data = Blosc().decode(file.read(length))
+                codes = np.frombuffer(data, "<u2").reshape(codes.shape)
         if np.count_nonzero(codes) != self.inside[k]:
             raise self.damaged(f"slice {k} is not what was stored")
         return codes

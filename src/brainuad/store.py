@@ -170,8 +170,8 @@ class Store:
         view: str = "axial",
         *,
         subjects: Sequence[str] | None = None,
-        minimum_brain: float = 0.02,
-        memory_mb: float = 1024,
+        minimum_brain: int | float = 0.02,
+        memory_mb: int | float = 1024,
     ) -> "StoredImages":
         """The images of all or some scans, with random access.
 
@@ -233,8 +233,8 @@ class StoredImages(Batches):
         view: str,
         subjects: Sequence[str],
         *,
-        minimum_brain: float,
-        memory_mb: float,
+        minimum_brain: int | float,
+        memory_mb: int | float,
     ):
         check_view(view)
         self.store = store
@@ -277,7 +277,7 @@ class StoredImages(Batches):
         return self.scans[subject]
 
 
-def _kept(store: Store, subject: str, view: str, minimum_brain: float) -> list[int | None]:
+def _kept(store: Store, subject: str, view: str, minimum_brain: int | float) -> list[int | None]:
     if view == "volume":
         store.shard(subject)
         return [None]
