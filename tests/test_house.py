@@ -1,7 +1,9 @@
 """House rules that no linter knows: a method is three files, files and functions stay short."""
 
 import ast
+import importlib
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from typer.core import TyperGroup
+from typer.main import get_command
 
 import brainuad
 from brainuad.method import method_class
@@ -139,3 +143,46 @@ def test_version_is_the_same_everywhere():
     released = re.findall(r"^## \[(\d[^\]]*)\]", changes, flags=re.MULTILINE)
     assert citation["version"] == brainuad.__version__
     assert not released or released[0] == brainuad.__version__
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def snippets(language: str) -> list[tuple[str, str]]:
+    """(page, text) of every code block in this language."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+    return [
+        (page.relative_to(ROOT).as_posix(), text)
+        for page in PAGES
+        for text in pattern.findall(page.read_text(encoding="utf-8"))
+    ]
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page, line) of every brainuad command that a page shows."""
+    return [
+        (page, line.split(" #")[0])
+        for page, text in snippets("bash")
+        for line in text.splitlines()
+        if line.startswith("brainuad ")
+    ]
+
+
+@pytest.mark.parametrize(("page", "line"), commands())
+def test_command_on_a_page_is_one_that_exists(page, line):
+    program = get_command(importlib.import_module("brainuad.cli").app)
+    assert isinstance(program, TyperGroup)
+    verb, *words = shlex.split(line)[1:]
+    known = {option for each in program.commands[verb].params for option in each.opts}
+    assert {word for word in words if word.startswith("-")} <= known | {"--help"}
+
+
+@pytest.mark.parametrize(("page", "text"), snippets("python"))
+def test_python_on_a_page_uses_names_that_exist(page, text):
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("brainuad"):
+            module = importlib.import_module(str(node.module))
+            assert not [each.name for each in node.names if not hasattr(module, each.name)]
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "brainuad":
+            assert hasattr(brainuad, node.attr)
