@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from brainuad.phantom import AFFINE, LEVELS, SHAPE, draw_person, phantom
+from brainuad.phantom import LEVELS, draw_person, phantom
+from brainuad.prepare.grid import MNI_2MM
 from brainuad.scan import Scan
 from brainuad.types import UsageError
 
 COARSE = np.diag([4.0, 4, 4, 1])
-COARSE[:3, 3] = AFFINE[:3, 3]
+COARSE[:3, 3] = MNI_2MM.affine[:3, 3]
 SMALL: dict[str, Any] = {"shape": (40, 48, 40), "affine": COARSE}
 
 
@@ -51,11 +52,11 @@ def test_another_name_or_seed_is_another_brain(other: tuple[str, int]):
 def test_scan_is_canonical_and_zero_exactly_outside_the_brain(brains: dict[str, Scan]):
     for scan in brains.values():
         assert scan.brain is not None
-        assert scan.voxels.shape == SHAPE
+        assert scan.voxels.shape == MNI_2MM.shape
         assert scan.voxels.dtype == np.float32
         assert (scan.voxels[~scan.brain] == 0).all()
         assert (scan.voxels[scan.brain] > 0).all()
-        np.testing.assert_array_equal(scan.affine, AFFINE)
+        np.testing.assert_array_equal(scan.affine, MNI_2MM.affine)
 
 
 def test_brain_is_one_piece_of_human_size_away_from_the_border(brains: dict[str, Scan]):
@@ -85,7 +86,7 @@ def by_t1w_rank(brains: dict[str, Scan], modality: str) -> list[float]:
     """Mean signal where the T1w scan of the same person is darkest, middling, brightest."""
     brain = brains["T1w"].brain
     assert brain is not None
-    deep = ndimage.binary_erosion(brain, iterations=2)
+    deep = np.asarray(ndimage.binary_erosion(brain, iterations=2), bool)
     rank = np.argsort(np.argsort(brains["T1w"].voxels[deep])) / deep.sum()
     values = brains[modality].voxels[deep]
     parts = [(0, 0.02), (0.2, 0.35), (0.8, 1)]

@@ -10,13 +10,9 @@ import numpy as np
 
 from brainuad import anatomy
 from brainuad.anatomy import Field, Points, filled
+from brainuad.prepare.grid import MNI_2MM
 from brainuad.scan import Scan
 from brainuad.types import Affine, Mask, UsageError, Volume
-
-SHAPE = (80, 96, 80)
-"""Voxels of the default grid."""
-AFFINE = np.array([[2.0, 0, 0, -79], [0, 2, 0, -113], [0, 0, 2, -71], [0, 0, 0, 1]])
-"""Default grid: MNI152 at 2 mm, RAS+."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +80,8 @@ def phantom(
     *,
     seed: int = 0,
     modality: str = "T1w",
-    shape: tuple[int, int, int] = SHAPE,
-    affine: Affine = AFFINE,
+    shape: tuple[int, int, int] = MNI_2MM.shape,
+    affine: Affine | None = None,
     age: float | int | None = None,
 ) -> Scan:
     """A healthy, skull-stripped brain that depends on ``seed`` and ``subject`` alone.
@@ -95,7 +91,7 @@ def phantom(
         seed: number of the cohort.
         modality: ``T1w``, ``T2w`` or ``FLAIR``; a person has the same anatomy in each.
         shape: voxels of the scan.
-        affine: voxel indices to MNI152 millimetres, RAS+; default 2 mm.
+        affine: voxel indices to MNI152 millimetres, RAS+; default MNI_2MM.
         age: years, 20 to 80; older people have wider sulci and ventricles; None draws it.
 
     Returns:
@@ -109,7 +105,7 @@ def phantom(
         raise UsageError(f"phantom: unknown modality {modality!r}; choose from {choices}")
     if age is not None and not 20 <= age <= 80:
         raise UsageError(f"phantom: age {age} is outside the model; give 20 to 80 years")
-    affine = np.asarray(affine, np.float64)
+    affine = MNI_2MM.affine if affine is None else np.asarray(affine, np.float64)
     person = draw_person(anatomy.stream(seed, subject, "person"), age)
     rng = anatomy.stream(seed, subject, "shape")
     points = _bend(rng, anatomy.millimetres(shape, affine))
