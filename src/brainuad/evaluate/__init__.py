@@ -1,0 +1,1 @@
+"""From anomaly maps and lesion masks to numbers with intervals, under a named protocol."""

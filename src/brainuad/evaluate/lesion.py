@@ -1,0 +1,186 @@
+"""Lesions as objects: which were found, and which components of the mask touch none."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage, optimize
+
+from brainuad.evaluate.voxel import ratio
+from brainuad.postprocess import label_components
+from brainuad.types import Mask, Volume
+
+LEAST_IOU = 0.1
+"""Overlap (intersection over union) that a component needs to be matched with a lesion."""
+FROC_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
+"""False positives per scan at which the sensitivity is read."""
+SIZES_ML = {"<0.1ml": (0.0, 0.1), "0.1-1ml": (0.1, 1.0), ">1ml": (1.0, math.inf)}
+"""Lesion sizes for tables; a lesion belongs to a size when lower <= volume < upper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesions:
+    """The lesions and the mask's components of one scan, or of several added together."""
+
+    volumes_ml: tuple[float, ...] = ()
+    """Volume of each lesion in ml."""
+    hit: tuple[bool, ...] = ()
+    """Whether the mask shares a voxel with the lesion."""
+    components: int = 0
+    """Components of the mask."""
+    false_components: int = 0
+    """Components that touch no lesion."""
+    matched: int = 0
+    """Pairs of one lesion and one component with an IoU of at least 0.1."""
+
+    def __add__(self, other: "Lesions") -> "Lesions":
+        return Lesions(
+            volumes_ml=self.volumes_ml + other.volumes_ml,
+            hit=self.hit + other.hit,
+            components=self.components + other.components,
+            false_components=self.false_components + other.false_components,
+            matched=self.matched + other.matched,
+        )
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of lesions that were hit; NaN without lesions."""
+        return ratio(sum(self.hit), len(self.hit))
+
+    @property
+    def f1(self) -> float:
+        """F1 at any overlap: hit lesions, missed lesions, components that touch none."""
+        return ratio(2 * sum(self.hit), sum(self.hit) + len(self.hit) + self.false_components)
+
+    @property
+    def f1_matched(self) -> float:
+        """F1 of one-to-one matches at IoU >= 0.1."""
+        return ratio(2 * self.matched, len(self.hit) + self.components)
+
+    def of_size(self, lower_ml: float, upper_ml: float) -> "Lesions":
+        """Only the lesions with lower <= volume < upper, without the components."""
+        kept = [n for n, v in enumerate(self.volumes_ml) if lower_ml <= v < upper_ml]
+        return Lesions(
+            volumes_ml=tuple(self.volumes_ml[n] for n in kept),
+            hit=tuple(self.hit[n] for n in kept),
+        )
+
+
+def match_lesions(mask: Mask, lesion: Mask, spacing: Sequence[float]) -> Lesions:
+    """Compare the 26-connected components of a mask with those of the lesion mask.
+
+    One component may hit several lesions; a component is false when it touches none. For matching
+    at IoU >= 0.1 every lesion and every component is used at most once.
+    """
+    found, n_found = label_components(mask)
+    true, n_true = label_components(lesion)
+    shared = np.zeros((n_true + 1, n_found + 1), np.int64)
+    np.add.at(shared, (true[lesion], found[lesion]), 1)
+    touching = shared[1:, 1:] > 0
+    sizes = np.bincount(true[lesion], minlength=n_true + 1)[1:]
+    return Lesions(
+        volumes_ml=tuple((sizes * math.prod(spacing) / 1000).tolist()),
+        hit=tuple(np.any(touching, axis=1).tolist()),
+        components=n_found,
+        false_components=int(n_found - np.any(touching, axis=0).sum()),
+        matched=_matches(
+            shared[1:, 1:], sizes, np.bincount(found[mask], minlength=n_found + 1)[1:]
+        ),
+    )
+
+
+def _matches(shared: np.ndarray, true: np.ndarray, found: np.ndarray) -> int:
+    """Largest number of pairs with enough IoU, each lesion and component in one pair at most."""
+    if not shared.size:
+        return 0
+    enough = shared / (true[:, None] + found[None, :] - shared) >= LEAST_IOU
+    rows, columns = optimize.linear_sum_assignment(enough, maximize=True)
+    return int(enough[rows, columns].sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Confidences for FROC, of one scan or of several added together.
+
+    The confidence of a component is the highest value of the map in it.
+    """
+
+    lesions: tuple[float, ...] = ()
+    """Highest confidence of a component that touches the lesion; -inf when there is none."""
+    false: tuple[float, ...] = ()
+    """Confidence of each component that touches no lesion."""
+    scans: int = 1
+    """How many scans."""
+
+    def __add__(self, other: "Candidates") -> "Candidates":
+        return Candidates(
+            lesions=self.lesions + other.lesions,
+            false=self.false + other.false,
+            scans=self.scans + other.scans,
+        )
+
+
+def candidates(mask: Mask, anomaly: Volume, lesion: Mask) -> Candidates:
+    """Confidences of the components of one scan's mask, made at a generous threshold."""
+    found, n_found = label_components(mask)
+    true, n_true = label_components(lesion)
+    peaks = np.full(n_found + 1, -math.inf)
+    peaks[1:] = ndimage.maximum(anomaly, found, np.arange(1, n_found + 1)) if n_found else ()
+    best = np.full(n_true + 1, -math.inf)
+    np.maximum.at(best, true[lesion], peaks[found[lesion]])
+    free = np.ones(n_found + 1, bool)
+    free[0] = False
+    free[found[lesion]] = False
+    return Candidates(lesions=tuple(best[1:].tolist()), false=tuple(peaks[free].tolist()))
+
+
+def froc(found: Candidates, rates: Sequence[float] = FROC_RATES) -> dict[float, float]:
+    """Sensitivity at given numbers of false positives per scan.
+
+    Components are kept when their confidence reaches a cut; the lowest cut with at most the given
+    number of false positives per scan counts. NaN without lesions.
+    """
+    false = np.sort(np.asarray(found.false))[::-1]
+    confidence = np.asarray(found.lesions)
+    result = {}
+    for rate in rates:
+        allowed = math.floor(rate * found.scans + 1e-9)
+        # the first false positive too many, and all components below it, are left out
+        cut = false[allowed] if allowed < false.size else -math.inf
+        result[rate] = ratio(float(np.sum(confidence > cut)), confidence.size)
+    return result
+
+
+def mean_froc(parts: Sequence[Candidates]) -> Callable[[np.ndarray], np.ndarray]:
+    """Mean sensitivity over the seven FROC rates, as a function of how often each scan is drawn.
+
+    Args:
+        parts: one per subject.
+
+    Returns:
+        A function from draws (samples, subjects) to one value per sample, for the bootstrap.
+    """
+    owner, confidence = _flat([part.lesions for part in parts])
+    false_owner, false = _flat([part.false for part in parts])
+    order = np.argsort(-false)
+    false, false_owner = np.append(false[order], -math.inf), false_owner[order]
+    scans = np.array([part.scans for part in parts])
+
+    def of_draws(draws: np.ndarray) -> np.ndarray:
+        alarms = np.cumsum(draws[:, false_owner], axis=1)
+        lesions = draws[:, owner]
+        found = np.zeros(len(draws))
+        for rate in FROC_RATES:
+            allowed = np.floor(rate * (draws @ scans) + 1e-9)[:, None]
+            cut = false[(alarms <= allowed).sum(1)]
+            found += (lesions * (confidence > cut[:, None])).sum(1)
+        return found / len(FROC_RATES) / np.maximum(lesions.sum(1), 1)
+
+    return of_draws
+
+
+def _flat(groups: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
+    """All values one after the other, and which group each belongs to."""
+    owner = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+    return owner, np.array([v for g in groups for v in g], dtype=float)
