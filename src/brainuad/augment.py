@@ -1,0 +1,118 @@
+"""Random changes of healthy training images; each image draws from its own stream."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from brainuad.rng import Rng
+from brainuad.types import Brain, Images, PerItem, UsageError
+
+LINEAR = {2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Which changes, and how large; 0 leaves one out."""
+
+    probability: float = 0.5
+    """Probability of each change by itself."""
+    rotation_deg: float = 5.0
+    """Largest rotation about each axis, in degrees either way."""
+    translation_px: float = 3.0
+    """Largest shift along each axis, in pixels either way."""
+    mirror: bool = True
+    """Swap left and right: the first space axis."""
+    brightness: float = 0.05
+    """Largest addition to the intensity, either way; intensities run from 0 to 1."""
+    contrast: float = 0.1
+    """Largest change of the contrast about the middle of the range, as a share."""
+    gamma: float = 0.15
+    """Largest logarithm of the exponent, either way."""
+    bias: float = 0.1
+    """Largest logarithm of a smooth gain over the image, about."""
+    noise: float = 0.02
+    """Largest standard deviation of added noise."""
+
+    def __post_init__(self) -> None:
+        """Refuse negative sizes."""
+        sizes = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "mirror"}
+        wrong = {n: v for n, v in sizes.items() if v < 0}
+        if wrong or self.probability > 1:
+            raise UsageError(
+                f"augment: {wrong or {'probability': self.probability}}; use sizes of at least 0 "
+                "and a probability in [0, 1]"
+            )
+
+
+def augment(x: Images, brain: Brain, options: Augment, *, rng: Rng) -> tuple[Images, Brain]:
+    """Changed images, with the background at 0 again, and their brains.
+
+    Args:
+        x: images with intensities in [0, 1].
+        brain: their brains; moved along.
+        options: what may change, and by how much.
+        rng: one stream per image.
+    """
+    moves = places(len(x), x.ndim - 2, options, rng)
+    changed = (moves != torch.eye(x.ndim - 2, x.ndim - 1)).flatten(1).any(1)
+    if changed.any():
+        rows = changed.to(x.device)
+        x, brain = x.clone(), brain.clone()
+        x[rows] = moved(x[rows], moves[changed], "bilinear")
+        brain[rows] = moved(brain[rows].to(x), moves[changed], "nearest") > 0.5
+    return recoloured(x, options, rng) * brain, brain
+
+
+def amounts(options: Augment, rng: Rng, largest: list[float]) -> Float[Tensor, "batch changes"]:
+    """One amount per change, uniform up to its largest either way, or 0 where it is left out."""
+    size = 2 * rng.uniforms(len(largest)) - 1
+    happens = rng.uniforms(len(largest)) < options.probability
+    return size * happens * torch.tensor(largest)
+
+
+def places(batch: int, axes: int, options: Augment, rng: Rng) -> Float[Tensor, "batch axes _"]:
+    """Where each place is taken from: rotation and mirror, then shift, in centred pixels."""
+    turns = 1 if axes == 2 else 3
+    angles = amounts(options, rng, [math.radians(options.rotation_deg)] * turns)
+    shift = amounts(options, rng, [options.translation_px] * axes)
+    swap = amounts(options, rng, [float(options.mirror)])[:, 0] != 0
+    matrix = torch.eye(axes).repeat(batch, 1, 1)
+    for turn, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)][:turns]):
+        matrix = matrix @ rotation(angles[:, turn], axes, a, b)
+    matrix[:, :, 0] *= torch.where(swap, -1.0, 1.0)[:, None]
+    return torch.cat([matrix, shift[:, :, None]], dim=2)
+
+
+def rotation(angle: PerItem, axes: int, a: int, b: int) -> Float[Tensor, "batch axes axes"]:
+    """Rotation in the plane of two axes."""
+    matrix = torch.eye(axes).repeat(len(angle), 1, 1)
+    matrix[:, a, a] = matrix[:, b, b] = angle.cos()
+    matrix[:, a, b], matrix[:, b, a] = -angle.sin(), angle.sin()
+    return matrix
+
+
+def moved(x: Images, places: Float[Tensor, "batch axes _"], mode: str) -> Images:
+    """Images read at other places; 0 beyond the border."""
+    half = torch.tensor(x.shape[2:], dtype=torch.float32) / 2
+    # The library counts axes from the last and coordinates from -1 to 1.
+    turn = places[:, :, :-1] * half / half[:, None]
+    theta = torch.cat([turn.flip(1, 2), (places[:, :, -1] / half).flip(1)[:, :, None]], dim=2)
+    grid = F.affine_grid(theta.to(x), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def recoloured(x: Images, options: Augment, rng: Rng) -> Images:
+    """Intensities after gamma, contrast, brightness, a smooth gain and noise, kept in [0, 1]."""
+    o, space = options, x.shape[2:]
+    largest = [o.gamma, o.contrast, o.brightness, o.bias, o.noise]
+    parts = amounts(o, rng, largest).to(x).T.reshape(len(largest), -1, *[1] * (x.ndim - 1))
+    gamma, contrast, brightness, bias, noise = parts
+    nodes = rng.normal(1, *[4] * len(space)).to(x)
+    gain = F.interpolate(nodes, size=space, mode=LINEAR[len(space)], align_corners=True)
+    y = x.clamp(min=0) ** gamma.exp()
+    y = (y + contrast * (y - 0.5) + brightness) * (bias * gain).exp()
+    return (y + noise.abs() * rng.normal_like(x)).clamp(0, 1)

@@ -1,0 +1,154 @@
+"""Changes of training images: each is what it says, seeded per image, and keeps the background."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from brainuad.augment import Augment, augment, moved, rotation
+from brainuad.rng import Rng
+from brainuad.types import UsageError
+
+NOTHING = {f.name: 0.0 for f in dataclasses.fields(Augment)} | {"mirror": False, "probability": 1.0}
+
+
+def only(**options) -> Augment:
+    return Augment(**{**NOTHING, **options})
+
+
+def phantoms(batch: int, *space: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Smooth images in a round brain."""
+    axes = torch.meshgrid(*(torch.linspace(-1, 1, n) for n in space), indexing="ij")
+    brain = (torch.stack(axes).square().sum(0) < 0.6).expand(batch, 1, *space)
+    x = 0.5 + 0.3 * torch.sin(3 * axes[0] + 0.5) * torch.cos(2 * axes[1])
+    return x * brain, brain
+
+
+def streams(count: int) -> Rng:
+    return Rng.named(0, [f"image-{i}" for i in range(count)])
+
+
+@pytest.mark.parametrize("space", [(32, 40), (10, 12, 14)])
+def test_images_stay_in_range_with_an_empty_background(space):
+    x, brain = phantoms(6, *space)
+    y, moved_brain = augment(x, brain, Augment(), rng=streams(6))
+    assert (y.shape, moved_brain.shape) == (x.shape, brain.shape)
+    assert not y[~moved_brain].any()
+    assert y.min() >= 0
+    assert y.max() <= 1
+    assert (y != x).flatten(1).any(1).sum() >= 5
+
+
+def test_nothing_asked_for_changes_nothing():
+    x, brain = phantoms(3, 16, 20)
+    y, same = augment(x, brain, only(), rng=streams(3))
+    assert torch.equal(y, x)
+    assert torch.equal(same, brain)
+
+
+def test_the_input_is_not_touched():
+    x, brain = phantoms(4, 16, 20)
+    before, brain_before = x.clone(), brain.clone()
+    augment(x, brain, Augment(probability=1.0), rng=streams(4))
+    assert torch.equal(x, before)
+    assert torch.equal(brain, brain_before)
+
+
+def test_an_image_does_not_depend_on_its_batch():
+    x, brain = phantoms(4, 24, 20)
+    seeds = (2, 4, 6, 8)
+    together, brains = augment(x, brain, Augment(), rng=Rng(seeds))
+    for i, seed in enumerate(seeds):
+        alone, one = augment(x[i : i + 1], brain[i : i + 1], Augment(), rng=Rng([seed]))
+        torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=0)
+        assert torch.equal(one[0], brains[i])
+
+
+@pytest.mark.parametrize("space", [(9, 12), (8, 7), (6, 5, 4)])
+def test_mirror_swaps_left_and_right(space):
+    x = torch.rand(1, 1, *space, generator=torch.Generator().manual_seed(0))
+    brain = x > 0.3
+    x = x * brain
+    seen = set()
+    for seed in range(40):
+        y, b = augment(x, brain, only(mirror=True, probability=0.5), rng=Rng([seed]))
+        swapped = not torch.equal(b, brain)
+        seen.add(swapped)
+        wanted, wanted_brain = (x.flip(2), brain.flip(2)) if swapped else (x, brain)
+        torch.testing.assert_close(y, wanted, atol=1e-5, rtol=0)
+        assert torch.equal(b, wanted_brain)
+    assert seen == {True, False}
+
+
+def test_shift_moves_the_centre_by_up_to_its_limit_on_both_axes():
+    space = (32, 40)
+    brain = torch.zeros(1, 1, *space, dtype=torch.bool)
+    brain[..., 10:20, 14:28] = True
+    grid = torch.stack(torch.meshgrid(*(torch.arange(float(n)) for n in space), indexing="ij"))
+    x, centres = brain.float(), []
+    for seed in range(60):
+        y, _ = augment(x, brain, only(translation_px=4.0), rng=Rng([seed]))
+        centres.append((y[0] * grid).flatten(1).sum(1) / y.sum())
+    shifts = torch.stack(centres) - (x[0] * grid).flatten(1).sum(1) / x.sum()
+    assert shifts.abs().max() <= 4.6
+    assert (shifts.max(0).values > 2).all()
+    assert (shifts.min(0).values < -2).all()
+
+
+def test_quarter_turn_of_a_square_is_exact():
+    x = torch.rand(1, 1, 7, 7, generator=torch.Generator().manual_seed(0))
+    turn = rotation(torch.tensor([math.pi / 2]), 2, 0, 1)
+    places = torch.cat([turn, torch.zeros(1, 2, 1)], dim=2)
+    y = moved(x, places, "bilinear")
+    torch.testing.assert_close(y[0, 0], torch.rot90(x[0, 0], -1), atol=1e-5, rtol=0)
+
+
+def test_rotation_keeps_sizes_on_images_that_are_not_square():
+    space = (40, 64)
+    axes = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in space), indexing="ij")
+    disc = ((axes[0] ** 2 + axes[1] ** 2) < 12**2).float()[None, None]
+    y, _ = augment(disc, disc > 0, only(rotation_deg=40.0), rng=Rng([1]))
+    assert (y - disc).abs().mean() < 0.02  # in stretched coordinates the disc would be an ellipse
+
+
+def test_intensity_changes_leave_the_brain_where_it_is():
+    x, brain = phantoms(5, 16, 20)
+    options = only(brightness=0.1, contrast=0.2, gamma=0.2, bias=0.2, noise=0.05)
+    y, same = augment(x, brain, options, rng=streams(5))
+    assert torch.equal(same, brain)
+    assert (y != x).flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "law"),
+    [
+        ({"brightness": 0.1}, lambda x, y: (y - x).std() < 1e-5),
+        ({"contrast": 0.2}, lambda x, y: ((y - 0.5) / (x - 0.5)).std() < 1e-2),
+        ({"gamma": 0.2}, lambda x, y: (y.log() / x.log()).std() < 1e-3),
+        ({"bias": 0.2}, lambda x, y: 0.01 < (y / x).log().std() < 0.3),
+        ({"noise": 0.05}, lambda x, y: 1e-4 < (y - x).std() < 0.06),
+    ],
+)
+def test_each_intensity_change_follows_its_law(options, law):
+    x, brain = phantoms(8, 24, 20)
+    y, _ = augment(x, brain, only(**options), rng=streams(8))
+    for one, changed, inside in zip(x, y, brain, strict=True):
+        safe = inside & ((one - 0.5).abs() > 0.05)
+        assert law(one[safe], changed[safe])
+        assert not torch.equal(one, changed)
+
+
+def test_amounts_differ_between_images_and_uses():
+    x, brain = phantoms(2, 16, 20)
+    rng = streams(2)
+    first, _ = augment(x, brain, only(brightness=0.1), rng=rng.fork(0))
+    second, _ = augment(x, brain, only(brightness=0.1), rng=rng.fork(1))
+    assert not torch.allclose(first[0], first[1])
+    assert not torch.allclose(first, second)
+
+
+@pytest.mark.parametrize("wrong", [{"rotation_deg": -1.0}, {"probability": 1.5}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(UsageError, match=rf"{next(iter(wrong))}.*use sizes of at least 0"):
+        Augment(**wrong)
