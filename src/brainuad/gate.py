@@ -48,7 +48,7 @@ def checked_modality(who: str, words: list[str], asked: str | None) -> str:
 
 
 def checked_shape(who: str, dim: np.ndarray) -> tuple[int, int, int]:
-    """The three axes of a scan from the NIfTI field ``dim``; further axes may only be singletons."""
+    """The three axes of a scan from the NIfTI field ``dim``; further axes only singletons."""
     count = int(dim[0])
     sizes = tuple(int(n) for n in dim[1 : count + 1])
     if not 1 <= count <= 7 or min(sizes) < 1:

@@ -220,7 +220,7 @@ def _parts(path: Path) -> tuple[Path, Path]:
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
         raise DataError(
-            f"{path}: not the name of a NIfTI file ({', '.join(SUFFIXES)}); convert the scan to NIfTI"
+            f"{path}: not a NIfTI name ({', '.join(SUFFIXES)}); convert the scan to NIfTI"
         )
     if name.endswith((".hdr", ".img")):
         return path.with_suffix(".hdr"), path.with_suffix(".img")
@@ -246,7 +246,7 @@ def _with_stream(path: Path, read: Callable[[IO[bytes]], Any]) -> Any:
             return read(gzip.GzipFile(fileobj=file) if packed else file)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(
-                f"{path}: the gzip stream is damaged or cut off ({error}); copy or download it again"
+                f"{path}: gzip stream damaged or cut off ({error}); copy or download it again"
             ) from error
 
 

@@ -1,0 +1,7 @@
+"""Preparation: any scan in, the same tensor everywhere, and the way back."""
+
+from brainuad.prepare.grid import MNI_2MM, Grid
+from brainuad.prepare.pipeline import Prepared, prepare_scan
+from brainuad.prepare.recipe import RECIPES, Recipe, recipe
+
+__all__ = ["MNI_2MM", "RECIPES", "Grid", "Prepared", "Recipe", "prepare_scan", "recipe"]

@@ -1,0 +1,108 @@
+"""Which voxels are brain: a given mask, the background of a stripped scan, or deepbet."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from scipy import ndimage
+
+from brainuad.prepare.work import Work
+from brainuad.scan import Scan
+from brainuad.types import DataError, Mask, UnavailableError, Volume
+
+LEAST_BACKGROUND = 0.15
+"""A stripped scan has at least this share of voxels with exactly one value."""
+MOST_BRAIN_ML = 2500.0
+"""More tissue than this in front of a constant background is a head, not a brain."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brain:
+    """Find the brain on the grid of the file; a mask that came with the scan is always used."""
+
+    how: Literal["auto", "given", "background", "deepbet"] = "auto"
+    """Where the mask comes from when none was given: ``background`` takes what differs from the
+    constant surroundings of a stripped scan, ``deepbet`` a network for whole-head T1w; ``auto``
+    chooses between these two; ``given`` asks for a mask."""
+
+    def __call__(self, work: Work) -> Work:
+        """The work with a brain mask on the scan and on the original."""
+        how = "given" if work.scan.brain is not None else self._chosen(work.scan)
+        brain = _FINDERS[how](work.scan)
+        if not brain.any():
+            raise DataError(f"{work.scan.subject}: no brain found by {how}; give a brain mask")
+        work = replace(work, original=replace(work.original, brain=brain))
+        return work.with_scan(brain=brain).note(brain=how)
+
+    def _chosen(self, scan: Scan) -> str:
+        if self.how != "auto":
+            return self.how
+        if is_stripped(scan):
+            return "background"
+        if scan.modality == "T1w":
+            return "deepbet"
+        raise DataError(
+            f"{scan.subject}: whole-head scan of modality {scan.modality}, brain extraction here "
+            "knows only T1w; give a brain mask, a stripped scan, or the modality T1w if it is one"
+        )
+
+
+def is_stripped(scan: Scan) -> bool:
+    """Whether a scan shows a brain alone: constant surroundings, at most a brain inside."""
+    outside = scan.voxels == background(scan.voxels)
+    tissue_ml = float((~outside).sum()) * abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+    return bool(outside.mean() >= LEAST_BACKGROUND and tissue_ml <= MOST_BRAIN_ML)
+
+
+def background(voxels: Volume) -> float:
+    """The value that most voxels on the six faces of a volume have."""
+    faces = [voxels[0], voxels[-1], voxels[:, 0], voxels[:, -1], voxels[:, :, 0], voxels[:, :, -1]]
+    values, counts = np.unique(np.concatenate([f.ravel() for f in faces]), return_counts=True)
+    return float(values[counts.argmax()])
+
+
+def from_background(scan: Scan) -> Mask:
+    """The largest piece of a stripped scan that differs from its surroundings, holes filled."""
+    inside = scan.voxels != background(scan.voxels)
+    if not inside.any():
+        return inside
+    pieces, count = ndimage.label(inside)
+    if count > 1:
+        inside = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    return ndimage.binary_fill_holes(inside)
+
+
+def from_deepbet(scan: Scan) -> Mask:
+    """Brain of a whole-head T1w scan; Fisch et al. 2024, arXiv 2308.07003."""
+    net = _deepbet()
+    try:
+        brain = net.postprocess(net.run_model(scan.voxels.copy()) > 0.5)
+    # Its two ways of saying that there is nothing: an assertion, and the maximum of no numbers.
+    except (AssertionError, ValueError) as error:
+        raise DataError(
+            f"{scan.subject}: deepbet found no brain ({error}); check that this is a whole-head "
+            "T1w scan, or give a brain mask"
+        ) from error
+    return np.asarray(brain, dtype=bool)
+
+
+@lru_cache(maxsize=1)
+def _deepbet() -> Any:
+    try:
+        from deepbet import BrainExtraction
+    except ImportError as error:
+        raise UnavailableError(
+            "deepbet: not installed, it finds the brain in a whole-head scan; "
+            "install it with `pip install 'brainuad[brain]'`, or give a brain mask"
+        ) from error
+    return BrainExtraction(no_gpu=True)
+
+
+def _given(scan: Scan) -> Mask:
+    if scan.brain is None:
+        raise DataError(f"{scan.subject}: the recipe asks for a brain mask; give one")
+    return scan.brain
+
+
+_FINDERS = {"given": _given, "background": from_background, "deepbet": from_deepbet}

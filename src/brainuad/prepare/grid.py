@@ -1,0 +1,37 @@
+"""Grids that scans are brought to: shape, spacing and place."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from brainuad.types import Affine, UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """An axis-aligned grid in RAS+ millimetres."""
+
+    shape: tuple[int, int, int]
+    """Voxels to the right, to the front, upwards."""
+    spacing: tuple[float, float, float] = (2.0, 2.0, 2.0)
+    """Edge lengths of a voxel, mm."""
+    origin: tuple[float, float, float]
+    """Centre of the first voxel, mm."""
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or not min(self.spacing) > 0:
+            raise UsageError(
+                f"grid: shape {self.shape} and spacing {self.spacing} must be above 0; correct them"
+            )
+
+    @property
+    def affine(self) -> Affine:
+        """Voxel indices to millimetres."""
+        affine = np.diag([*self.spacing, 1.0])
+        affine[:3, 3] = self.origin
+        return affine
+
+
+MNI_2MM = Grid(shape=(80, 96, 80), origin=(-79.0, -112.0, -74.0))
+"""MNI152 at 2 mm: the whole brain of the template with at least 2.5 mm around it, and left-right
+symmetric: the mirror image of voxel i is voxel 79 - i. All sides divide by 16."""

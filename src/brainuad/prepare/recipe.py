@@ -1,0 +1,107 @@
+"""Named recipes: the steps that every scan of a detector goes through, in order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from brainuad.config import build, load_yaml, to_dict
+from brainuad.manifest import hash_of
+from brainuad.prepare.brain import Brain
+from brainuad.prepare.checks import Checks
+from brainuad.prepare.intensity import Intensity
+from brainuad.prepare.register import Register
+from brainuad.prepare.resample import Crop, Resample
+from brainuad.prepare.work import Step
+from brainuad.types import UsageError
+
+STEPS: dict[str, type] = {
+    "brain": Brain,
+    "register": Register,
+    "resample": Resample,
+    "crop": Crop,
+    "intensity": Intensity,
+    "checks": Checks,
+}
+"""Steps by the names that they have in files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Preparation of a scan, from the file to the detector's grid."""
+
+    name: str
+    """What people call it; not part of the hash."""
+    steps: tuple[Step, ...]
+    """Frozen dataclasses out of :data:`STEPS`, in the order of their use."""
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that depend on the steps and their settings alone."""
+        return hash_of(self.to_dict()["steps"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for YAML and JSON; :meth:`from_dict` is its inverse."""
+        return {"name": self.name, "steps": [step_dict(step) for step in self.steps]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, where: str = "recipe") -> "Recipe":
+        """A recipe from plain data, checked strictly."""
+        unknown = sorted(set(data) - {"name", "steps"})
+        if unknown or not isinstance(data.get("steps"), (list, tuple)):
+            what = f"unknown setting {unknown[0]}" if unknown else "steps must be a list"
+            raise UsageError(f"{where}: {what}; a recipe has a name and a list of steps")
+        steps = tuple(_step(s, f"{where}.steps[{n}]") for n, s in enumerate(data["steps"]))
+        return cls(name=str(data.get("name", "unnamed")), steps=steps)
+
+
+def step_name(step: Step) -> str:
+    """Name of a step in files."""
+    return next(name for name, cls in STEPS.items() if isinstance(step, cls))
+
+
+def step_dict(step: Step) -> dict[str, Any]:
+    """Name and settings of a step as plain data."""
+    return {"step": step_name(step), **to_dict(step)}
+
+
+def _step(data: Any, where: str) -> Step:
+    if not isinstance(data, Mapping) or data.get("step") not in STEPS:
+        raise UsageError(f"{where}: {data!r} names no step; choose from {', '.join(STEPS)}")
+    settings = {key: value for key, value in data.items() if key != "step"}
+    return build(STEPS[data["step"]], settings, where=where)
+
+
+def recipe(name_or_path: str | Path) -> Recipe:
+    """A recipe by its name, or from a YAML file (recognised by its ending)."""
+    if str(name_or_path) in RECIPES:
+        return RECIPES[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(
+            f"recipe {str(name_or_path)!r}: unknown; choose from {', '.join(RECIPES)}, "
+            "or give a .yaml file"
+        )
+    return Recipe.from_dict(load_yaml(path), where=str(path))
+
+
+_TO_MNI = (Brain(), Register(), Resample(), Intensity(), Checks())
+_OWN_GRID = Checks(overlap=None)
+_AS_IS = (
+    Brain(how="background"),
+    Intensity(low=0.0, high=99.5),
+    Checks(volume_ml=None, overlap=None),
+)
+
+RECIPES: dict[str, Recipe] = {
+    r.name: r
+    for r in (
+        Recipe(name="default-t1", steps=_TO_MNI),
+        Recipe(name="default-t2", steps=_TO_MNI),
+        Recipe(name="default-flair", steps=_TO_MNI),
+        Recipe(name="native", steps=(Brain(), Crop(), Intensity(), _OWN_GRID)),
+        Recipe(name="phantom", steps=_AS_IS),
+    )
+}
+"""Recipes by name: ``default-*`` go to MNI152 at 2 mm, ``native`` keeps the pose of the scan,
+``phantom`` takes scans that lie on the detector's grid already."""
