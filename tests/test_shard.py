@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -10,6 +10,7 @@ from brainuad.types import DataError, UsageError
 CODES = arrays.arrays(np.uint16, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 4096))
 
 
+@settings(max_examples=30)
 @given(CODES)
 def test_slices_come_back_as_written(tmp_path_factory, codes):
     path = tmp_path_factory.mktemp("shard") / "sub-01"

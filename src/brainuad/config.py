@@ -106,7 +106,7 @@ def build(cls: type[T], data: Mapping[str, Any] | None, *, where: str = "") -> T
         # Through JSON, because there "strict" still lets a list be a tuple and a word a path.
         return _adapter(cls).validate_json(json.dumps(data))
     except pydantic.ValidationError as error:
-        raise UsageError("; ".join(_sentences(error, where))) from error
+        raise UsageError("; ".join(_sentences(error, where, data))) from error
 
 
 @functools.cache
@@ -148,21 +148,45 @@ def _dotted(*parts: object) -> str:
     return ".".join(str(part) for part in parts if str(part))
 
 
-def _sentences(error: pydantic.ValidationError, where: str) -> list[str]:
-    return [_sentence(item, where) for item in error.errors(include_url=False)]
+def _sentences(error: pydantic.ValidationError, where: str, data: Any) -> list[str]:
+    """One sentence per setting, though a choice of types makes an error for each of them."""
+    by_name: dict[str, list[Any]] = {}
+    for item in error.errors(include_url=False):
+        by_name.setdefault(_dotted(where, *_path(item, data)), []).append(item)
+    # What is wrong with a part says what is wrong with the whole.
+    return [
+        _sentence(items, name)
+        for name, items in by_name.items()
+        if not any(other.startswith(f"{name}.") for other in by_name)
+    ]
 
 
-def _sentence(item: Any, where: str) -> str:
-    name = _dotted(where, *item["loc"]) or "settings"
-    cause = item.get("ctx", {}).get("error")
+def _path(item: Any, data: Any) -> list[str | int]:
+    """The keys that lead to a setting, without pydantic's names for the types it tried."""
+    path: list[str | int] = []
+    for part in item["loc"]:
+        inside = range(len(data)) if isinstance(data, list) else data
+        if isinstance(data, (dict, list)) and part in inside:
+            data = data[part]
+            path.append(part)
+        elif item["type"].startswith("missing"):
+            path.append(part)
+    return path
+
+
+def _sentence(items: list[Any], name: str) -> str:
+    # Of several types that were tried, the one that fitted has the more telling complaint.
+    telling = [item for item in items if not item["type"].endswith("_type")] or items
+    kind, cause = telling[0]["type"], telling[0].get("ctx", {}).get("error")
     if isinstance(cause, BrainuadError):
-        return _joined(name if item["loc"] else where, str(cause))
-    if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return _joined(name, str(cause))
+    name = name or "settings"
+    if kind.startswith("missing"):
         return f"{name}: has no value; give one"
-    if item["type"] == "unexpected_keyword_argument":
+    if kind == "unexpected_keyword_argument":
         return f"{name}: unknown setting; remove it"
-    message = item["msg"].removeprefix("Value error, ")
-    return f"{name}: {message}, got {item['input']!r}; correct this value"
+    said = " or ".join(dict.fromkeys(item["msg"].removeprefix("Value error, ") for item in telling))
+    return f"{name}: {said}, got {telling[0]['input']!r}; correct this value"
 
 
 def _joined(name: str, message: str) -> str:

@@ -1,0 +1,152 @@
+"""How a network is trained: the settings, when a stage ends, and the learning rate on the way."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from brainuad.config import Seconds
+from brainuad.types import UsageError
+
+DEFAULT_STEPS = 3000
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How to train; a stage ends at whichever of steps, epochs and time budget comes first."""
+
+    steps: Count | Mapping[str, Count] | None = None
+    """Optimiser steps of each stage, or by stage; 3000 when no end at all is set."""
+    epochs: Count | None = None
+    """Times that each stage sees every image."""
+    time_budget: Annotated[Seconds, Field(gt=0)] | None = None
+    """Seconds for all stages together; each gets the share that the method says."""
+    batch_size: Count | Mapping[str, Count] = 16
+    """Images in a step, or by stage."""
+    lr: Positive | Mapping[str, Positive] = 3e-4
+    """Highest learning rate, or by stage."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of a stage in which the learning rate rises."""
+    final_lr: Share = 0.05
+    """Learning rate at the end of a stage, as a share of the highest; a cosine leads there."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decay of AdamW."""
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    """Averaging of AdamW: of gradients, of their squares."""
+    ema_decay: Share = 0.999
+    """Averaging of the weights; less in the first steps."""
+    clip: Positive | None = 1.0
+    """Longest gradient (Euclidean norm); None leaves gradients alone."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """Arithmetic: ``auto`` is bf16 mixed with float32 on CUDA and float32 elsewhere."""
+    seed: int = 0
+    """Seed of every random stream of the training."""
+    checkpoint_seconds: Positive = 300.0
+    """Seconds between checkpoints; does not change the result."""
+    checkpoint_steps: Count | None = None
+    """Steps between checkpoints, besides; does not change the result."""
+    log_every: Count = 50
+    """Steps between log lines; does not change the result."""
+    num_threads: Count | None = None
+    """Threads of a CPU; another number may change the last bits of a result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the settings mean for one stage; two equal plans on the same images give one result.
+
+    Attributes:
+        steps: at most so many, or None.
+        seconds: at most so long, or None.
+    """
+
+    steps: int | None
+    seconds: float | None
+    batch_size: int
+    lr: float
+    warmup: float
+    final_lr: float
+    weight_decay: float
+    betas: tuple[float, float]
+    ema_decay: float
+    clip: float | None
+    precision: str
+    seed: int
+
+    def progress(self, step: int, elapsed: float) -> float:
+        """Share of the stage that is over once ``step`` steps took ``elapsed`` seconds."""
+        shares = [step / self.steps] if self.steps else []
+        shares += [elapsed / self.seconds] if self.seconds else []
+        return min(1.0, max(shares))
+
+    def lr_at(self, step: int, elapsed: float) -> float:
+        """Learning rate of a step (from 0): a straight rise, then half a cosine down."""
+        # The end of the step counts, so that the first step is not lost and the last is the lowest.
+        done = max(self.progress(step + 1, elapsed), 1e-3)
+        if done < self.warmup:
+            return self.lr * done / self.warmup
+        fall = (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
+        return self.lr * (self.final_lr + (1 - self.final_lr) * fall)
+
+
+def plan(
+    settings: TrainSettings, stage: str, *, shares: Mapping[str, float], images: int, precision: str
+) -> Plan:
+    """What the settings mean for a stage.
+
+    Args:
+        settings: of the whole training.
+        stage: its name.
+        shares: of the time budget, by stage; empty when there is one stage only.
+        images: how many there are to learn from.
+        precision: what ``auto`` stands for.
+
+    Raises:
+        UsageError: a setting that is given by stage lacks this one.
+    """
+    batch_size = min(images, _of_stage(settings.batch_size, stage, "batch_size"))
+    steps = None if settings.steps is None else _of_stage(settings.steps, stage, "steps")
+    if settings.epochs is not None:
+        whole = settings.epochs * (images // batch_size)
+        steps = whole if steps is None else min(steps, whole)
+    if steps is None and settings.time_budget is None:
+        steps = DEFAULT_STEPS
+    return Plan(
+        steps=steps,
+        seconds=_seconds(settings.time_budget, stage, shares),
+        batch_size=batch_size,
+        lr=_of_stage(settings.lr, stage, "lr"),
+        precision=precision,
+        **{name: getattr(settings, name) for name in _TAKEN_OVER},
+    )
+
+
+_TAKEN_OVER = ("warmup", "final_lr", "weight_decay", "betas", "ema_decay", "clip", "seed")
+
+
+def _of_stage(value: T | Mapping[str, T], stage: str, name: str) -> T:
+    if not isinstance(value, Mapping):
+        return value
+    if stage not in value:
+        raise UsageError(
+            f"training.{name}: has no value for stage {stage!r}, only for {', '.join(value)}; "
+            "add it, or give one value for all stages"
+        )
+    return value[stage]
+
+
+def _seconds(budget: float | None, stage: str, shares: Mapping[str, Any]) -> float | None:
+    if budget is None or not shares:
+        return budget
+    if stage not in shares:
+        raise UsageError(
+            f"training.time_budget: nothing says which share of it stage {stage!r} gets; "
+            f"the stages are {', '.join(shares)}"
+        )
+    return budget * shares[stage] / sum(shares.values())
