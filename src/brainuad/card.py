@@ -41,7 +41,7 @@ def calibration_lines(calibration: Calibration | None) -> list[str]:
     """One line per threshold."""
     if calibration is None:
         return ["None yet: run `brainuad calibrate`."]
-    head = f"On {calibration.scans} other healthy scans ({calibration.cohort or 'unnamed cohort'}):"
+    head = f"On {calibration.n} other healthy scans ({calibration.cohort or 'unnamed cohort'}):"
     rates = [
         f"- {100 * rate:g} % of healthy voxels exceed {value:.5g}"
         for rate, value in sorted(calibration.thresholds.items())

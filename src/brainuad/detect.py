@@ -5,11 +5,15 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
+from brainuad.calibrate import Calibration
 from brainuad.manifest import atomic_path, file_errors, write_json
+from brainuad.postprocess import Postprocess, components
 from brainuad.prepare import Prepared
 from brainuad.scan import Scan, scan_stem, write_volume
 from brainuad.types import Mask, UsageError, Volume
@@ -52,6 +56,32 @@ class Finding:
     score: float
     percentile: float | None
     record: Mapping[str, Any] = field(default_factory=dict)
+
+    def marked(self, calibration: Calibration, postprocess: Postprocess, rate: float) -> "Finding":
+        """This finding with the mask, components and percentile that a calibration gives.
+
+        Args:
+            calibration: of the detector that made the map.
+            postprocess: of the same detector.
+            rate: healthy voxel false-positive rate of the threshold.
+        """
+        threshold = calibration.threshold(rate)
+        mask = postprocess.mask(self.anomaly, threshold, self.scan.spacing)
+        source = {
+            "value": threshold,
+            "source": "healthy-fpr",
+            "rate": rate,
+            "scans": calibration.n,
+            "cohort": calibration.cohort,
+        }
+        p_value = calibration.p_value(self.score)
+        return replace(
+            self,
+            mask=mask,
+            components=components(mask, self.anomaly, self.scan.affine, self.scan.spacing),
+            percentile=calibration.percentile(self.score),
+            record={**self.record, "threshold": source, "p_value": p_value},
+        )
 
     def save(
         self,
@@ -127,6 +157,26 @@ class Finding:
             "preparation": self.prepared.report,
             "files": dict(files),
         }
+
+
+def in_own_intensity(prepared: Prepared, healthy: Volume) -> Volume:
+    """The healthy counterpart on the scan's grid and in its intensity; the scan outside the brain.
+
+    Undoes the linear stretch of the recipe. After an equalising recipe, whose values are ranks, the
+    scan's own grey value of that rank is taken.
+    """
+    scan = prepared.original
+    assert scan.brain is not None
+    values = prepared.to_original(healthy)[scan.brain]
+    inside = scan.voxels[scan.brain]
+    if any(s.get("equalise") for s in prepared.report["recipe"]["steps"]):
+        values = np.quantile(inside, np.clip(values, 0, 1))
+    else:
+        low, high = prepared.report["intensity"]
+        values = low + values * (high - low)
+    out = scan.voxels.copy()
+    out[scan.brain] = values
+    return out
 
 
 def output_stem(scan: Scan) -> str:

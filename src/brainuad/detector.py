@@ -2,71 +2,31 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from brainuad.calibrate import Calibration, Calibrator, check_same, scan_score
-from brainuad.config import build, to_dict
-from brainuad.detect import Finding
-from brainuad.detector_files import hash_of_weights, read_detector, write_detector
+from brainuad.calibrate import Calibration, Calibrator, check_same
 from brainuad.card import card
-from brainuad.manifest import run_manifest
-from brainuad.method import Method, method_class, preset_options
-from brainuad.postprocess import Postprocess, components
-from brainuad.prepare import Prepared, Recipe, prepare_scan, recipe as named_recipe
+from brainuad.config import to_dict
+from brainuad.detect import Finding, in_own_intensity
+from brainuad.detector_config import DetectorConfig, configured, new_method
+from brainuad.detector_files import hash_of_weights, read_detector, write_detector
+from brainuad.manifest import hash_of, run_manifest
+from brainuad.maps import canonical_maps
+from brainuad.method import Method
+from brainuad.postprocess import Postprocess, scan_score
+from brainuad.prepare import Prepared, Recipe, prepare_scan
+from brainuad.prepare import recipe as named_recipe
 from brainuad.scan import Scan, read_scan
-from brainuad.slices import join, split
 from brainuad.store import Store
 from brainuad.train import Trainer, TrainSettings, resolve_device
-from brainuad.types import DataError, UsageError, Volume
+from brainuad.types import DataError, UsageError
 
 RATE = 0.01
 """Healthy voxel false-positive rate of the mask."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectorConfig:
-    """Everything but the weights."""
-
-    method: str
-    """Name of the method."""
-    preset: str = "default"
-    """Preset that the options started from."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the method that differ from its own defaults."""
-    modality: str = "T1w"
-    """The modality that it was fitted on and takes."""
-    recipe: Recipe
-    """From the file to the tensor."""
-    view: str = "axial"
-    """What the method sees: ``axial`` slices or the whole ``volume``."""
-    postprocess: Postprocess = field(default_factory=Postprocess)
-    """What is done to the map before thresholds."""
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    """What it was fitted on, how and by what."""
-
-
-def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:
-    """The method with its starting parameters, drawn from ``seed`` alone."""
-    kind = method_class(config.method)
-    options = build(kind.Options, dict(config.options), where=config.method)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return kind(options)
-
-
-def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the settings of ``top``, nested settings merged."""
-    out = dict(base)
-    for key, value in top.items():
-        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
-        out[key] = merged(out[key], value) if both else value
-    return out
 
 
 class Detector:
@@ -118,15 +78,12 @@ class Detector:
         Raises:
             UsageError: unknown method, preset, option or recipe; the message lists the known ones.
         """
-        kind = method_class(method)
-        chosen = merged(preset_options(method, preset), options or {})
-        config = DetectorConfig(
-            method=method,
-            preset=preset,
-            options=chosen,
+        config = configured(
+            method,
+            preset,
+            options or {},
             modality=modality,
             recipe=named_recipe(recipe) if isinstance(recipe, str) else recipe,
-            view=kind.views[0],
             postprocess=postprocess or Postprocess(),
         )
         return cls(config, new_method(config))
@@ -159,6 +116,7 @@ class Detector:
             device=device,
             progress=progress,
             shares=self.method.stages,
+            identity=hash_of([self.config.to_dict(), store.subjects]),
             **trainer,
         )
         self.method.to(resolve_device(device))
@@ -202,7 +160,9 @@ class Detector:
                     f"{subject}: was fitted on, so it cannot calibrate; give other healthy scans"
                 )
             found = self.detect_prepared(prepared, seed=seed, batch_size=batch_size, device=device)
-            calibrator.add(found.anomaly, prepared.original.brain, score=found.score, subject=subject)
+            calibrator.add(
+                found.anomaly, prepared.original.brain, score=found.score, subject=subject
+            )
         self.calibration = calibrator.finish(cohort=cohort, **self.hashes())
         return self.calibration
 
@@ -266,7 +226,14 @@ class Detector:
     ) -> Finding:
         """As :meth:`detect`, for a scan that went through this detector's recipe already."""
         started = time.perf_counter()
-        anomaly, healthy = self.canonical_maps(prepared.scan, seed, batch_size, device)
+        anomaly, healthy = canonical_maps(
+            self.method,
+            prepared.scan,
+            view=self.config.view,
+            seed=seed,
+            batch_size=batch_size,
+            device=device,
+        )
         brain = prepared.scan.brain
         assert brain is not None
         anomaly = self.config.postprocess.apply(anomaly, brain, prepared.scan.spacing)
@@ -276,59 +243,20 @@ class Detector:
             scan=prepared.original,
             prepared=prepared,
             anomaly=native.astype(np.float32),
-            healthy=None if healthy is None else prepared.healthy_to_original(healthy),
+            healthy=None if healthy is None else in_own_intensity(prepared, healthy),
             mask=None,
             components=[],
             score=score,
             percentile=None,
             record=self.record(seed, time.perf_counter() - started),
         )
-        return finding if self.calibration is None else self.thresholded(finding, rate)
+        return finding if self.calibration is None else self.marked(finding, rate)
 
-    def canonical_maps(
-        self, scan: Scan, seed: int, batch_size: int, device: str
-    ) -> tuple[Volume, Volume | None]:
-        """The method's map and healthy counterpart on the detector's grid."""
-        if batch_size < 1:
-            raise UsageError(f"detect: batch size is {batch_size}; give 1 or more")
-        pieces = split(scan, self.config.view)
-        method = self.method.to(resolve_device(device)).eval()
-        maps, healthies = [], []
-        for start in range(0, len(pieces.keys), batch_size):
-            batch = pieces.batch(start, start + batch_size).to(resolve_device(device))
-            with torch.inference_mode():
-                found = method.detect(batch.x, batch.brain, rng=batch.rng(seed, "detect"))
-            maps.append(found.anomaly.float().cpu())
-            healthies += [] if found.healthy is None else [found.healthy.float().cpu()]
-        anomaly = join(torch.cat(maps), pieces)
-        return anomaly, join(torch.cat(healthies), pieces) if healthies else None
-
-    def thresholded(self, finding: Finding, rate: float = RATE) -> Finding:
+    def marked(self, finding: Finding, rate: float = RATE) -> Finding:
         """The finding with the mask, components and percentile that the calibration gives."""
-        calibration = self.calibration
-        assert calibration is not None
-        check_same(calibration, **self.hashes())
-        threshold = calibration.threshold(rate)
-        post, scan = self.config.postprocess, finding.scan
-        mask = post.mask(finding.anomaly, threshold, scan.spacing)
-        source = {
-            "value": threshold,
-            "source": "healthy-fpr",
-            "rate": rate,
-            "scans": calibration.scans,
-            "cohort": calibration.cohort,
-        }
-        return replace(
-            finding,
-            mask=mask,
-            components=components(mask, finding.anomaly, scan.affine, scan.spacing),
-            percentile=calibration.percentile(finding.score),
-            record={
-                **finding.record,
-                "threshold": source,
-                "p_value": calibration.p_value(finding.score),
-            },
-        )
+        assert self.calibration is not None
+        check_same(self.calibration, **self.hashes())
+        return finding.marked(self.calibration, self.config.postprocess, rate)
 
     def record(self, seed: int, seconds: float) -> dict[str, Any]:
         """Where a finding comes from: detector, hashes, versions and time."""
@@ -346,10 +274,10 @@ class Detector:
         """Write the detector as a folder, whole or not at all; an older one there is replaced."""
         return write_detector(
             Path(folder),
-            config=to_dict(self.config),
+            config=self.config.to_dict(),
             state=self.method.state_dict(),
-            calibration=None if self.calibration is None else self.calibration.to_dict(),
-            card=card(self.name, to_dict(self.config), self.calibration),
+            calibration=None if self.calibration is None else to_dict(self.calibration),
+            card=card(self.name, self.config.to_dict(), self.calibration),
         )
 
     @classmethod
@@ -361,7 +289,7 @@ class Detector:
             DataError: a part is damaged, or parts do not belong together.
         """
         parts = read_detector(Path(folder))
-        config = build(DetectorConfig, parts.config, where=f"{folder}/detector.yaml")
+        config = DetectorConfig.from_dict(parts.config, where=f"{folder}/detector.yaml")
         method = new_method(config)
         try:
             method.restore(parts.state)

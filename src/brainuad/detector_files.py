@@ -95,7 +95,9 @@ def read_detector(folder: Path) -> DetectorParts:
         DataError: a part is damaged or of another detector.
     """
     if not folder.is_dir():
-        raise MissingError(f"{folder}: no such detector folder; give a folder made by `brainuad fit`")
+        raise MissingError(
+            f"{folder}: no such detector folder; give a folder made by `brainuad fit`"
+        )
     head = load_yaml(part(folder, CONFIG))
     if head.get("format") != FORMAT or not isinstance(head.get("detector"), dict):
         raise DataError(

@@ -115,7 +115,7 @@ MAD_AD_SIZES = {
     "M": (192, 6),
     "L": (256, 8),
 }
-"""Width and heads of the MAD-AD denoisers; ``tiny`` and ``nano`` are ours, the others published."""
+"""Width and heads of the MAD-AD denoisers; ``tiny`` and ``nano`` are ours (no attention at the finest level), the others published."""
 
 
 def mad_ad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNetOptions:
@@ -142,7 +142,8 @@ def mad_ad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNe
         channels_out=channels,
         width=width,
         heads=heads,
-        attention=(0, 1, 2),
+        # on a CPU, attention over the finest cells of a narrow net costs more than all its layers
+        attention=(0, 1, 2) if width >= 64 else (1, 2),
         mask_head=True,
         dropout=dropout,
         groups=32 if width >= 64 else width // 4,  # one channel per group would erase its mean

@@ -25,7 +25,9 @@ def test_brightest_and_darkest_voxel_lead():
 def test_raw_bright_map_is_the_image():
     batch = testing.Blobs(2, "volume").get([0, 1])
     assert torch.equal(
-        torch.cat([detected(batch.x[i : i + 1], batch.brain[i : i + 1], equalise=False) for i in (0, 1)]),
+        torch.cat(
+            [detected(batch.x[i : i + 1], batch.brain[i : i + 1], equalise=False) for i in (0, 1)]
+        ),
         batch.x * batch.brain,
     )
 

@@ -40,8 +40,8 @@ class Dae(Method):
 
     References:
         Kascenas, Pugeault, O'Neil 2022, "Denoising autoencoders for unsupervised anomaly detection
-        in brain MRI", MIDL; Kascenas et al. 2023, "The role of noise in denoising models for anomaly
-        detection in medical images", Medical Image Analysis.
+        in brain MRI", MIDL; Kascenas et al. 2023, "The role of noise in denoising models for
+        anomaly detection in medical images", Medical Image Analysis.
     """
 
     title = "Denoising autoencoder, coarse noise"

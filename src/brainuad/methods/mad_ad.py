@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainuad.augment import Augment, augment
-from brainuad.autoencoder import Autoencoder, AutoencoderOptions
+from brainuad.autoencoder import Autoencoder, AutoencoderOptions, Latents
 from brainuad.difference import Sign, one_sided
 from brainuad.latents import LatentCache
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
 from brainuad.noise import PatchLaw, brain_cells, draw_patches
 from brainuad.rng import Rng
-from brainuad.sample import MaskedWalk, masked_ddim
+from brainuad.sample import Cells, MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
 from brainuad.smooth import gaussian_blur
 from brainuad.types import AnomalyMap, Brain, Images, PerItem
@@ -158,7 +158,7 @@ class MadAd(Method):
         self.mark_fitted()
 
     @torch.no_grad()
-    def encode(self, batch: Batch, copy: int) -> tuple[Images, Brain]:
+    def encode(self, batch: Batch, copy: int) -> tuple[Latents, Cells]:
         """Latents of training images and the cells that may be noised; copy 0 is not augmented."""
         x, brain = batch.x, batch.brain
         if copy and self.options.augment is not None:
@@ -192,12 +192,12 @@ class MadAd(Method):
             logit, noised
         )
 
-    def restoration_loss(self, z: Images, x0: Images, noised: Brain) -> PerItem:
+    def restoration_loss(self, z: Latents, x0: Latents, noised: Cells) -> PerItem:
         """Mean squared error over all cells, clean and noised alike unless weighted."""
         weight = 1 + (self.options.noised_weight - 1) * noised.to(z)
         return ((z - x0).square() * weight).flatten(1).mean(1)
 
-    def mask_loss(self, logit: Images, noised: Brain) -> PerItem:
+    def mask_loss(self, logit: Images, noised: Cells) -> PerItem:
         """How badly the mask head tells noised from clean cells, mean over the cells."""
         target = noised.to(logit)
         if self.options.mask_loss == "mse":
@@ -217,14 +217,14 @@ class MadAd(Method):
         anomaly = self.anomaly_map(x, reference, healthy, z, walk) * brain
         return Detection(anomaly=anomaly, healthy=((healthy + 1) / 2).clamp(0, 1) * brain)
 
-    def heal(self, z: Images, *, rng: Rng) -> MaskedWalk:
+    def heal(self, z: Latents, *, rng: Rng) -> MaskedWalk:
         """The masked DDIM steps from the latent of an image to that of its healthy counterpart."""
         indices = self.options.walk or tuple(reversed(range(self.options.steps)))
         return masked_ddim(
             self.denoiser, z, schedule=self.schedule, indices=indices, eta=self.options.eta, rng=rng
         )
 
-    def decode_pair(self, z: Images, walk: MaskedWalk) -> tuple[Images, Images]:
+    def decode_pair(self, z: Latents, walk: MaskedWalk) -> tuple[Images, Images]:
         """Reconstruction of the input and healthy image; decoded again only where cells changed."""
         reference = self.autoencoder.decode(z / self.scale)
         healthy = reference.clone()
@@ -234,7 +234,7 @@ class MadAd(Method):
         return reference, healthy
 
     def anomaly_map(
-        self, x: Images, reference: Images, healthy: Images, z: Images, walk: MaskedWalk
+        self, x: Images, reference: Images, healthy: Images, z: Latents, walk: MaskedWalk
     ) -> AnomalyMap:
         """Cut, smoothed difference, as the map options say; in [0, 1] where it is cut."""
         how = self.options.map
@@ -260,11 +260,11 @@ def smoothed(anomaly: AnomalyMap, sigmas: Sequence[float]) -> AnomalyMap:
     return torch.stack([gaussian_blur(anomaly, s) for s in sigmas]).mean(0)
 
 
-def dilated(flagged: Brain) -> Images:
+def dilated(flagged: Cells) -> Latents:
     """Flagged cells and their neighbours, as 0 and 1."""
     return F.max_pool2d(flagged.float(), 3, stride=1, padding=1)
 
 
-def upsample(cells: Images, x: Images) -> Images:
+def upsample(cells: Latents, x: Images) -> AnomalyMap:
     """Latent cells brought to the pixels of ``x``, each cell a constant block."""
     return F.interpolate(cells, size=x.shape[2:], mode="nearest")

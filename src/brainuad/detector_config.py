@@ -1,0 +1,94 @@
+"""Everything of a detector but its weights, and the fresh method that these settings describe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from brainuad.config import build, to_dict
+from brainuad.method import Method, method_class, preset_options
+from brainuad.postprocess import Postprocess
+from brainuad.prepare import Recipe
+from brainuad.types import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig:
+    """Settings of a detector; :meth:`to_dict` is what ``detector.yaml`` holds."""
+
+    method: str
+    """Name of the method."""
+    preset: str = "default"
+    """Preset that the options started from."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the method that differ from its own defaults."""
+    modality: str = "T1w"
+    """The modality that it is fitted on and takes."""
+    recipe: Recipe
+    """From the file to the tensor."""
+    view: str = "axial"
+    """What the method sees: ``axial`` slices or the whole ``volume``."""
+    postprocess: Postprocess = field(default_factory=Postprocess)
+    """What is done to the map before thresholds."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What it was fitted on, how and by what."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; :meth:`from_dict` is its inverse."""
+        plain = {name: getattr(self, name) for name in ("method", "preset", "modality", "view")}
+        return {
+            **plain,
+            "options": to_dict(self.options),
+            "recipe": self.recipe.to_dict(),
+            "postprocess": to_dict(self.postprocess),
+            "provenance": to_dict(self.provenance),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], *, where: str) -> "DetectorConfig":
+        """Settings from plain data.
+
+        Raises:
+            DataError: a part is missing.
+            UsageError: an unknown or wrong setting.
+        """
+        missing = sorted({"method", "recipe", "postprocess"} - set(data))
+        if missing:
+            raise DataError(f"{where}: has no {missing[0]}; copy or fit the detector again")
+        rest = {k: v for k, v in data.items() if k not in ("recipe", "postprocess")}
+        return cls(
+            recipe=Recipe.from_dict(data["recipe"], where=f"{where}: recipe"),
+            postprocess=build(Postprocess, data["postprocess"], where=f"{where}: postprocess"),
+            **rest,
+        )
+
+
+def configured(
+    method: str, preset: str, options: Mapping[str, Any], **settings: Any
+) -> DetectorConfig:
+    """Settings of a method from a preset and options on top of it, checked."""
+    kind = method_class(method)
+    chosen = merged(preset_options(method, preset), options)
+    build(kind.Options, chosen, where=method)
+    return DetectorConfig(
+        method=method, preset=preset, options=chosen, view=kind.views[0], **settings
+    )
+
+
+def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:
+    """The method with its starting parameters, drawn from ``seed`` alone."""
+    kind = method_class(config.method)
+    options = build(kind.Options, dict(config.options), where=config.method)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return kind(options)
+
+
+def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the settings of ``top``, nested settings merged."""
+    out = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = merged(out[key], value) if both else value
+    return out

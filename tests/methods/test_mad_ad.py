@@ -1,0 +1,223 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from brainuad import testing
+from brainuad.config import build
+from brainuad.method import preset_options
+from brainuad.methods.mad_ad import MadAd, MadAdOptions
+from brainuad.rng import Rng
+
+
+def made(preset="tiny", **options):
+    torch.manual_seed(0)
+    method = MadAd(build(MadAdOptions, {**preset_options("mad_ad", preset), **options}))
+    method.mark_fitted()
+    return method.eval()
+
+
+class Says(nn.Module):
+    """A denoiser that answers the same to everything: x0 everywhere, the cells to flag."""
+
+    def __init__(self, x0, flagged):
+        super().__init__()
+        self.x0, self.flagged = x0, flagged
+
+    def forward(self, z, t):
+        logit = torch.where(self.flagged, 4.0, -4.0)
+        return self.x0.expand_as(z), logit.expand(len(z), 1, *z.shape[2:])
+
+
+def cells(batch, method):
+    return torch.zeros(1, 1, *[n // method.autoencoder.factor for n in batch.x.shape[2:]]).bool()
+
+
+# The network as it starts: mad_ad.md invariant 4 ---------------------------------------------------
+
+
+def test_at_the_start_nothing_is_restored_and_nothing_is_flagged():
+    method = made()
+    z = torch.randn(3, method.autoencoder.latent_channels, 8, 12)
+    x0, logit = method.denoiser(z, torch.tensor([0, 4, 9]))
+    assert (x0 == 0).all()
+    assert (logit == 0).all()
+    assert torch.equal(method.heal(z, rng=Rng([1, 2, 3])).final, z)
+
+
+@pytest.mark.parametrize(("kind", "price"), [("bce", math.log(2)), ("mse", 0.25)])
+def test_the_loss_at_the_start(kind, price):
+    method = made(mask_loss=kind, mask_weight=0.3)
+    z = torch.randn(2, 2, 8, 12)
+    noised = torch.rand(2, 1, 8, 12) > 0.8
+    x0, logit = torch.zeros_like(z), torch.zeros(2, 1, 8, 12)
+    assert method.mask_loss(logit, noised) == pytest.approx(torch.full((2,), price), abs=1e-6)
+    expected = z.square().flatten(1).mean(1)
+    assert method.restoration_loss(z, x0, noised) == pytest.approx(expected, abs=1e-6)
+
+
+def test_noised_cells_can_weigh_more():
+    z, noised = torch.ones(1, 2, 4, 4), torch.zeros(1, 1, 4, 4).bool()
+    noised[..., :2] = True
+    loss = made(noised_weight=5.0).restoration_loss(z, 0 * z, noised)
+    assert loss == pytest.approx(torch.tensor([(1 + 5) / 2]))
+
+
+@pytest.mark.golden
+def test_published_loss(golden):
+    data = golden("madad_loss")
+    z0, eps = torch.tensor(data["z0"]), torch.tensor(data["eps"])
+    keep, t = torch.tensor(data["keep_mask"]).bool(), torch.tensor(data["t"]).long()
+    method = made(mask_loss="mse", mask_weight=0.001)
+    noised = ~keep
+    z_t = torch.where(noised, method.schedule.add_noise(z0, eps, t), z0)
+    x0, keep_logit = analytic_net(z_t, t)
+    mse = method.restoration_loss(z0, x0, noised)
+    mask = method.mask_loss(-keep_logit, noised)
+    assert mse.numpy() == pytest.approx(data["mse"], abs=1e-6)
+    assert mask.numpy() == pytest.approx(data["mask_mse"], abs=1e-6)
+    loss = mse + method.options.mask_weight * mask
+    assert loss.numpy() == pytest.approx(data["loss"], abs=1e-6)
+    assert float(loss.mean()) == pytest.approx(float(data["loss_batch_mean"]), abs=1e-6)
+    start = z0.square().flatten(1).mean(1) + 0.001 * 0.25
+    assert np.ravel(data["init_net_loss"]) == pytest.approx(
+        start.numpy() if data["init_net_loss"].size > 1 else [float(start.mean())], abs=1e-6
+    )
+
+
+def analytic_net(z, t):
+    """Network A1 of the golden files: clean estimate and logit of "clean"."""
+    s = (t / 10).reshape(-1, 1, 1, 1)
+    mean = torch.nn.functional.avg_pool2d(z.mean(1, keepdim=True), 3, 1, 1)
+    return torch.tanh(0.8 * z + 0.1 * s), 0.3 - 4 * mean + 0.2 * s
+
+
+# Detection -----------------------------------------------------------------------------------------
+
+
+def test_no_flagged_cell_gives_a_map_of_exactly_zero():
+    method, batch = made(), testing.lesioned("axial")
+    method.denoiser = Says(torch.ones(1), cells(batch, method))
+    found = method.detect(batch.x, batch.brain, rng=batch.rng(0))
+    assert (found.anomaly == 0).all()
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+def test_cells_flagged_to_the_end_become_the_clean_estimate(eta):
+    method, batch = made(eta=eta), testing.lesioned("axial")
+    flagged = cells(batch, method)
+    flagged[..., 3:5, 4:6] = True
+    method.denoiser = Says(torch.full((1, 2, 1, 1), 0.7), flagged)
+    z = torch.randn(3, 2, *flagged.shape[2:])
+    final = method.heal(z, rng=Rng([1, 2, 3])).final
+    inside = flagged.expand_as(z)
+    assert final[inside] == pytest.approx(torch.full_like(final[inside], 0.7), abs=1e-6)
+    assert torch.equal(final[~inside], z[~inside])
+
+
+def test_the_gate_keeps_the_map_near_flagged_cells():
+    batch = testing.lesioned("axial")
+    method = made(map={"gate": True, "smooth_px": [6.0]})
+    flagged = cells(batch, method)
+    flagged[..., 3, 4] = True
+    method.denoiser = Says(torch.full((1, 2, 1, 1), 3.0), flagged)
+    anomaly = method.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly
+    near = torch.zeros_like(anomaly).bool()
+    near[..., 8:20, 12:24] = True
+    assert (anomaly[near & batch.brain] > 0).any()
+    assert (anomaly[~near] == 0).all()
+
+
+@pytest.mark.parametrize("source", ["image", "latent", "mask"])
+def test_every_map_source_points_at_the_flagged_cells(source):
+    batch = testing.lesioned("axial")
+    method = made(map={"source": source, "gate": False, "smooth_px": [1.0], "clip": 0.0})
+    flagged = cells(batch, method)
+    flagged[..., 3:5, 5:7] = True
+    method.denoiser = Says(torch.full((1, 2, 1, 1), 3.0), flagged)
+    anomaly = method.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly
+    inside = torch.zeros_like(anomaly).bool()
+    inside[..., 12:20, 20:28] = True
+    # a decoder with group norms changes a little everywhere, so the rest is not exactly 0
+    assert anomaly[inside].mean() > 2 * anomaly[batch.brain & ~inside].mean()
+
+
+def test_one_sided_maps_add_up_to_the_absolute_one():
+    batch = testing.lesioned("axial")
+    maps = {}
+    for sign in ("absolute", "dark", "bright"):
+        method = made(map={"sign": sign, "clip": 0.0, "smooth_px": [1.5], "gate": False})
+        flagged = cells(batch, method)
+        flagged[..., 2:6, 3:9] = True
+        method.denoiser = Says(torch.full((1, 2, 1, 1), 2.0), flagged)
+        maps[sign] = method.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly
+    assert maps["absolute"].max() > 0
+    assert torch.allclose(maps["dark"] + maps["bright"], maps["absolute"], atol=1e-6)
+
+
+def test_the_input_can_be_the_reference():
+    batch = testing.lesioned("axial")
+    method = made(map={"reference": "input", "gate": False, "clip": 0.0, "smooth_px": [0.0]})
+    method.denoiser = Says(torch.zeros(1), cells(batch, method))
+    found = method.detect(batch.x, batch.brain, rng=batch.rng(0))
+    z = method.scale * method.autoencoder.encode(2 * batch.x - 1)[0]
+    expected = (2 * batch.x - 1 - method.autoencoder.decode(z / method.scale)).abs() * batch.brain
+    assert found.anomaly == pytest.approx(expected.detach(), abs=1e-6)
+
+
+# Fitting -------------------------------------------------------------------------------------------
+
+
+def test_latents_are_scaled_to_unit_deviation():
+    method = made()
+    method.fit(testing.Blobs(12, "axial"), minimise=testing.few_steps)
+    z = torch.cat(
+        [
+            method.scale * method.autoencoder.encode(2 * b.x - 1)[0]
+            for b in testing.Blobs(12, "axial").in_order(4)
+        ]
+    )
+    # posterior samples have unit deviation, so means have at most that
+    assert 0.01 < float(z.std()) <= 1.01
+
+
+def test_a_fixed_latent_scale_is_kept():
+    method = made(latent_scale=0.18215)
+    method.fit(testing.Blobs(12, "axial"), minimise=testing.few_steps)
+    assert float(method.scale) == pytest.approx(0.18215)
+
+
+def test_the_two_stages_train_their_own_part_only():
+    method, seen = made(), {}
+
+    def minimise(stage, module, loss, batches):
+        before = {n: p.clone() for n, p in method.named_parameters()}
+        testing.few_steps(stage, module, loss, batches)
+        seen[stage] = {
+            n.split(".")[0] for n, p in method.named_parameters() if (p != before[n]).any()
+        }
+
+    method.fit(testing.Blobs(8, "axial"), minimise=minimise)
+    assert seen == {"autoencoder": {"autoencoder"}, "denoiser": {"denoiser"}}
+
+
+def test_losses_do_not_depend_on_the_batch():
+    method = made()
+    method.fit(testing.Blobs(8, "axial"), minimise=testing.few_steps)
+    batch = testing.Blobs(8, "axial").get(range(4))
+    whole = method.autoencoder_loss(batch, batch.rng(5))
+    for n, key in enumerate(batch.keys):
+        one = testing.Blobs(8, "axial").get([n])
+        assert one.keys == (key,)
+        assert method.autoencoder_loss(one, one.rng(5)) == pytest.approx(whole[n : n + 1], abs=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["paper", "code"])
+def test_published_presets_have_the_published_parts(preset):
+    options = build(MadAdOptions, preset_options("mad_ad", preset))
+    assert options.autoencoder.preset == "kl-f8"
+    assert (options.size, options.dropout, options.steps, options.eta) == ("L", 0.4, 10, 0.5)
+    assert options.latent_scale == pytest.approx(0.18215)
+    assert options.map.gate is False
