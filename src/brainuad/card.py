@@ -8,9 +8,9 @@ from brainuad.calibrate import Calibration
 LIMITS = """\
 ## Intended use and limits
 
-Research use. Not a medical device, not for diagnosis. The map says how unlike the healthy brains of
-the training cohort a voxel is; it does not say why. Other scanners, ages and protocols than those of
-the cohort raise false positives: calibrate on healthy scans of your own first.
+Research use. Not a medical device, not for diagnosis. The map says how unlike the healthy brains
+of the training cohort a voxel is; it does not say why. Other scanners, ages and protocols than
+those of the cohort raise false positives: calibrate on healthy scans of your own first.
 """
 
 
@@ -20,8 +20,8 @@ def card(name: str, config: Mapping[str, Any], calibration: Calibration | None) 
     lines = [
         f"# {name}",
         "",
-        f"Method `{config['method']}`, preset `{config['preset']}`, for {config['modality']} scans.",
-        f"Prepared with recipe `{config['recipe'].get('name', '?')}`.",
+        f"Method `{config['method']}`, preset `{config['preset']}`, for {config['modality']},",
+        f"prepared with recipe `{config['recipe'].get('name', '?')}`.",
         "",
         "## Fitted on",
         "",

@@ -1,7 +1,6 @@
 """What a detector found in one scan, on the scan's own grid, and how it is written down."""
 
 import csv
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from brainuad.calibrate import Calibration
+from brainuad.encoding import brain_of
 from brainuad.manifest import atomic_path, file_errors, write_json
 from brainuad.postprocess import Postprocess, components
 from brainuad.prepare import Prepared
@@ -19,7 +19,7 @@ from brainuad.scan import Scan, scan_stem, write_volume
 from brainuad.types import Mask, UsageError, Volume
 
 Level = Literal["minimal", "standard", "full"]
-COMPONENT_COLUMNS = (
+COMPONENT_COLUMNS: tuple[str, ...] = (
     "index",
     "volume_mm3",
     "max",
@@ -166,16 +166,15 @@ def in_own_intensity(prepared: Prepared, healthy: Volume) -> Volume:
     scan's own grey value of that rank is taken.
     """
     scan = prepared.original
-    assert scan.brain is not None
-    values = prepared.to_original(healthy)[scan.brain]
-    inside = scan.voxels[scan.brain]
+    brain = brain_of(scan)
+    values, inside = prepared.to_original(healthy)[brain], scan.voxels[brain]
     if any(s.get("equalise") for s in prepared.report["recipe"]["steps"]):
         values = np.quantile(inside, np.clip(values, 0, 1))
     else:
         low, high = prepared.report["intensity"]
         values = low + values * (high - low)
     out = scan.voxels.copy()
-    out[scan.brain] = values
+    out[brain] = values
     return out
 
 
@@ -198,7 +197,7 @@ def staging(out: Path) -> Iterator[Path]:
             for file in files[-1:]:
                 (out / file.name).unlink(missing_ok=True)
             for file in files:
-                os.replace(file, out / file.name)
+                file.replace(out / file.name)
 
 
 def write_components(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""A detector: method, preparation, post-processing and calibration, saved together as one folder."""
+"""A detector: method, preparation, post-processing and calibration, saved as one folder."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -14,6 +14,7 @@ from brainuad.config import to_dict
 from brainuad.detect import Finding, in_own_intensity
 from brainuad.detector_config import DetectorConfig, configured, new_method
 from brainuad.detector_files import hash_of_weights, read_detector, write_detector
+from brainuad.encoding import brain_of
 from brainuad.manifest import hash_of, run_manifest
 from brainuad.maps import canonical_maps
 from brainuad.method import Method
@@ -160,9 +161,8 @@ class Detector:
                     f"{subject}: was fitted on, so it cannot calibrate; give other healthy scans"
                 )
             found = self.detect_prepared(prepared, seed=seed, batch_size=batch_size, device=device)
-            calibrator.add(
-                found.anomaly, prepared.original.brain, score=found.score, subject=subject
-            )
+            brain = brain_of(prepared.original)
+            calibrator.add(found.anomaly, brain, score=found.score, subject=subject)
         self.calibration = calibrator.finish(cohort=cohort, **self.hashes())
         return self.calibration
 
@@ -234,11 +234,10 @@ class Detector:
             batch_size=batch_size,
             device=device,
         )
-        brain = prepared.scan.brain
-        assert brain is not None
+        brain = brain_of(prepared.scan)
         anomaly = self.config.postprocess.apply(anomaly, brain, prepared.scan.spacing)
         score = scan_score(anomaly, brain)
-        native = np.maximum(prepared.to_original(anomaly), 0) * prepared.original.brain
+        native = np.maximum(prepared.to_original(anomaly), 0)
         finding = Finding(
             scan=prepared.original,
             prepared=prepared,

@@ -1,4 +1,4 @@
-"""The folder that a detector is: settings, weights, calibration and card, each checked when read."""
+"""The folder that a detector is: settings, weights, calibration, card; checked when read."""
 
 import hashlib
 import json

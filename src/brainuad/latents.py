@@ -8,7 +8,7 @@ from brainuad.method import Batch, Batches
 from brainuad.types import Brain, Images
 
 Encode = Callable[[Batch, int], tuple[Images, Brain]]
-"""(batch, number of the copy) -> (mean and log-variance along the channels, cells inside the brain)."""
+"""(batch, number of the copy) -> (mean and log-variance as channels, cells inside the brain)."""
 
 
 class LatentCache(Batches):

@@ -17,7 +17,7 @@ def gaussian_kernel(sigma: float) -> Tensor:
 
 
 def mirrored(size: int, radius: int) -> Tensor:
-    """Indices -radius .. size + radius - 1 folded at the edges, edge voxel included (d c b a|a b)."""
+    """Indices -radius .. size + radius - 1 folded at the edges, edge included (c b a|a b c)."""
     index = torch.arange(-radius, size + radius) % (2 * size)
     return torch.minimum(index, 2 * size - 1 - index)
 

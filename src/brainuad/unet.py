@@ -115,7 +115,8 @@ MAD_AD_SIZES = {
     "M": (192, 6),
     "L": (256, 8),
 }
-"""Width and heads of the MAD-AD denoisers; ``tiny`` and ``nano`` are ours (no attention at the finest level), the others published."""
+"""Width and heads of the MAD-AD denoisers; ``tiny`` and ``nano`` are ours (no attention at the
+finest level), the others published."""
 
 
 def mad_ad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNetOptions:

@@ -1,5 +1,6 @@
 """Denoising autoencoder with coarse noise: the best quality per operation among the baselines."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -47,9 +48,9 @@ class Dae(Method):
     title = "Denoising autoencoder, coarse noise"
     paper = "Kascenas et al. 2022, MIDL; 2023, Medical Image Analysis"
     space = "pixel"
-    stages: ClassVar[dict[str, float]] = {"denoise": 1.0}
+    stages: ClassVar[Mapping[str, float]] = {"denoise": 1.0}
     Options = DaeOptions
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}},
         "dark": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}, "sign": "dark"},
         "bright": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}, "sign": "bright"},

@@ -47,7 +47,7 @@ class HealthyAtlas(Method):
     space = "intensity"
     views = ("volume",)
     Options = HealthyAtlasOptions
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "dark": {"sign": "dark"},
         "bright": {"sign": "bright"},

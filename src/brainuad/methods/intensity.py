@@ -1,5 +1,6 @@
 """Intensity as anomaly: the baseline without which no claim on FLAIR is credible."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ class Intensity(Method):
     space = "intensity"
     views = ("volume", "axial")
     Options = IntensityOptions
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {},
         "bright": {},
         "bright-raw": {"equalise": False},

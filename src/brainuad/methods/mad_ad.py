@@ -1,6 +1,6 @@
 """MAD-AD: masked latent diffusion that finds, then replaces, the latent cells that look noisy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -108,9 +108,9 @@ class MadAd(Method):
     title = "MAD-AD, masked latent diffusion"
     paper = "Beizaee et al. 2025, IPMI, arXiv 2502.16943"
     space = "latent"
-    stages: ClassVar[dict[str, float]] = {"autoencoder": 0.35, "denoiser": 0.65}
+    stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "denoiser": 0.65}
     Options = MadAdOptions
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": SMALL,
         "small": {**SMALL, "size": "nano"},
         "small-dark": {**SMALL, "size": "nano", "map": {**SMALL_MAP, "sign": "dark"}},
