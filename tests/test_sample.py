@@ -13,6 +13,7 @@ from brainuad.rng import Rng
 from brainuad.sample import ddim_coefficients, euler, masked_ddim
 from brainuad.schedule import Cosine, LinearBeta
 from brainuad.types import UsageError
+from brainuad.unet import mad_ad_unet
 
 TEN = Cosine(steps=10)
 ALL = tuple(range(9, -1, -1))
@@ -136,6 +137,13 @@ def test_all_clean_returns_the_input_bit_by_bit():
 def test_undecided_cells_are_not_updated():
     z = latents()
     walk = masked_ddim(oracle(torch.zeros_like(z), 0.0), z, schedule=TEN, indices=ALL)
+    assert torch.equal(walk.final, z)
+    torch.testing.assert_close(walk.probability, torch.full_like(z[:, :1], 0.5))
+
+
+def test_a_net_at_its_initialisation_changes_nothing():
+    net, z = mad_ad_unet("tiny", channels=3).eval(), latents()
+    walk = masked_ddim(net, z, schedule=TEN, indices=ALL, eta=0.5, rng=Rng([1, 2]))
     assert torch.equal(walk.final, z)
     torch.testing.assert_close(walk.probability, torch.full_like(z[:, :1], 0.5))
 

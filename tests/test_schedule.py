@@ -58,6 +58,19 @@ def test_long_cosine_and_its_noising_equal_the_published_ones(golden):
 
 
 @pytest.mark.golden
+def test_noise_in_masked_cells_equals_the_published_one(golden):
+    arrays = golden("madad_qsample")
+    z0, eps, t, keep, z_t = (
+        torch.from_numpy(arrays[n]) for n in ("z0", "eps", "t", "keep_mask", "z_t")
+    )
+    clean = keep.bool()
+    mine = torch.where(clean, z0, Cosine(steps=10).add_noise(z0, eps, t))
+    torch.testing.assert_close(mine, z_t, atol=1e-5, rtol=0)
+    everywhere = clean.expand_as(z0)
+    assert torch.equal(mine[everywhere], z0[everywhere])
+
+
+@pytest.mark.golden
 def test_scaled_linear_equals_the_published_one(golden):
     arrays = golden("pinaya_kl")
     s = ScaledLinear(steps=len(arrays["betas"]))
