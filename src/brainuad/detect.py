@@ -15,7 +15,7 @@ from brainuad.encoding import brain_of
 from brainuad.manifest import atomic_path, file_errors, write_json
 from brainuad.postprocess import Postprocess, components
 from brainuad.prepare import Prepared
-from brainuad.scan import Scan, scan_stem, write_volume
+from brainuad.scan import Kind, Scan, scan_stem, write_volume
 from brainuad.types import Mask, UsageError, Volume
 
 Level = Literal["minimal", "standard", "full"]
@@ -132,9 +132,9 @@ class Finding:
         write_json(folder / f"{stem}_uad.json", self.summary(files))
         return {**files, "record": f"{stem}_uad.json"}
 
-    def _volumes(self, level: Level) -> list[tuple[str, Any, str]]:
+    def _volumes(self, level: Level) -> list[tuple[str, Any, Kind]]:
         assert self.mask is not None
-        volumes: list[tuple[str, Any, str]] = [("mask", self.mask, "mask")]
+        volumes: list[tuple[str, Any, Kind]] = [("mask", self.mask, "mask")]
         if level != "minimal":
             volumes.append(("anomalymap", self.anomaly, "map"))
             healthy = self.scan.voxels if self.healthy is None else self.healthy

@@ -201,19 +201,10 @@ class Detector:
             scan = read_scan(scan, brain=brain)
         elif brain is not None:
             raise UsageError(f"{scan.subject}: give the brain mask to read_scan, not to detect")
-        prepared = prepare_scan(self._with_modality(scan), self.config.recipe)
+        prepared = prepare_scan(self.config.accepted(scan, self.name), self.config.recipe)
         return self.detect_prepared(
             prepared, seed=seed, batch_size=batch_size, device=device, rate=rate
         )
-
-    def _with_modality(self, scan: Scan) -> Scan:
-        wanted = self.config.modality
-        if scan.modality not in ("unknown", wanted):
-            raise DataError(
-                f"{scan.subject}: is {scan.modality}, detector {self.name} takes {wanted}; "
-                f"choose a detector for {scan.modality}"
-            )
-        return replace(scan, modality=wanted)
 
     def detect_prepared(
         self,

@@ -1,7 +1,7 @@
 """Everything of a detector but its weights, and the fresh method that these settings describe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from brainuad.config import build, to_dict
 from brainuad.method import Method, method_class, preset_options
 from brainuad.postprocess import Postprocess
 from brainuad.prepare import Recipe
+from brainuad.scan import Scan
 from brainuad.types import DataError
 
 
@@ -44,6 +45,19 @@ class DetectorConfig:
             "postprocess": to_dict(self.postprocess),
             "provenance": to_dict(self.provenance),
         }
+
+    def accepted(self, scan: Scan, name: str) -> Scan:
+        """The scan, if it is of the detector's modality or does not say what it is.
+
+        Raises:
+            DataError: it is of another modality.
+        """
+        if scan.modality not in ("unknown", self.modality):
+            raise DataError(
+                f"{scan.subject}: is {scan.modality}, detector {name} takes {self.modality}; "
+                f"choose a detector for {scan.modality}"
+            )
+        return replace(scan, modality=self.modality)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, where: str) -> "DetectorConfig":
