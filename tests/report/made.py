@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from brainuad.evaluate.case import Row
 from brainuad.report.planes import Volumes
-from brainuad.report.tables import Row
 
 SHAPE = (20, 24, 18)
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.report.made import row
 
+from brainuad.evaluate.case import Row
 from brainuad.report import tables
-from brainuad.report.tables import Row
 from brainuad.types import DataError, MissingError
 
 CONTRACT = "dataset,method,preset,seed,metric,value,low,high,n,protocol,threshold_source"
@@ -76,13 +76,28 @@ def test_grid_has_a_line_for_each_run_and_a_column_for_each_metric():
 
 
 def test_grid_names_where_thresholds_come_from():
-    found = tables.grid([row(), row(metric="best Dice", threshold_source="oracle")])
+    found = tables.grid(
+        [row(threshold_source="none"), row(metric="best Dice", threshold_source="oracle")]
+    )
     assert found.source("AUPRC") == ""
     assert found.source("best Dice") == "oracle"
-    assert [cell.oracle for cell in found.lines[0].cells if cell] == [False, True]
 
 
 def test_scale_of_a_column_covers_its_intervals():
     found = tables.grid([row(value=4.0, high=9.0, metric="ml"), row("vae", "ml", math.nan)])
     assert found.top("ml") == 9.0
     assert tables.grid([row()]).top("AUPRC") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("auprc_subject", "AUPRC, mean over subjects"),
+        ("auprc_subject[size=S]", "AUPRC, mean over subjects, size S"),
+        ("dice_at_fpr_0.01", "Dice at 1 % healthy false positives"),
+        ("dice_at_fpr_0.001_pooled", "Dice at 0.1 % healthy false positives, pooled"),
+        ("something_new", "something_new"),
+    ],
+)
+def test_metrics_are_put_in_words(metric: str, words: str):
+    assert tables.metric_name(metric) == words

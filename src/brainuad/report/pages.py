@@ -11,10 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from brainuad import __version__
+from brainuad.evaluate.case import Row
 from brainuad.manifest import plain, write_text
 from brainuad.report import charts, figures, planes, slider
 from brainuad.report.planes import Volumes
-from brainuad.report.tables import Grid, Row, grid
+from brainuad.report.tables import grid, metric_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +186,7 @@ def _environment() -> Environment:
     )
     environment.filters["short"] = short
     environment.filters["share"] = share
+    environment.filters["metric"] = metric_name
     return environment
 
 
@@ -207,9 +209,3 @@ def short(value: Any) -> str:
 def share(value: float, top: float) -> float:
     """Per cent of the way from 0 to ``top``, kept within 0-100; 0 for what is no number."""
     return 0.0 if math.isnan(value) else max(0.0, min(100.0, 100.0 * value / top))
-
-
-__all__ = [
-    "BenchmarkPage", "Board", "Case", "Chart", "Check", "Grid", "ScanPage",
-    "benchmark_report", "picture", "scan_report",
-]  # fmt: skip

@@ -3,51 +3,19 @@
 import csv
 import io
 import math
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from brainuad.evaluate.case import COLUMNS, Row
 from brainuad.manifest import write_text
 from brainuad.types import DataError, MissingError
 
 ORACLE = "oracle"
 """Threshold source of a number that used the labels of the test scans."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One result."""
-
-    dataset: str
-    """What was looked at; strata as ``name: stratum``."""
-    method: str
-    """Name of the method."""
-    preset: str
-    """Name of its preset."""
-    seed: int
-    """Seed of the run."""
-    metric: str
-    """What was measured, with the unit in the name where it has one."""
-    value: float
-    """The number; NaN where it is not defined."""
-    low: float
-    """Lower end of the 95 % interval; NaN where there is none."""
-    high: float
-    """Upper end of the 95 % interval; NaN where there is none."""
-    n: int
-    """Number of subjects behind it."""
-    protocol: str
-    """Name of the protocol that says how it is measured."""
-    threshold_source: str
-    """Where the threshold is from: empty where none is used, ``oracle`` for the test labels."""
-
-    @property
-    def oracle(self) -> bool:
-        """Whether labels of the test scans were used."""
-        return self.threshold_source.startswith(ORACLE)
-
-
-COLUMNS = tuple(f.name for f in fields(Row))
+NO_THRESHOLD = "none"
+"""Threshold source of a number that needs no threshold."""
 
 
 def write_results(path: str | Path, rows: Iterable[Row]) -> None:
@@ -56,7 +24,7 @@ def write_results(path: str | Path, rows: Iterable[Row]) -> None:
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: _written(v) for k, v in asdict(row).items()})
+        writer.writerow({k: _written(v) for k, v in row.record().items()})
     write_text(path, text.getvalue())
 
 
@@ -100,6 +68,45 @@ def _row(path: Path, line: int, cells: dict[str, str]) -> Row:
     return Row(**{**cells, **numbers})
 
 
+NAMES = {
+    "auprc_subject": "AUPRC, mean over subjects",
+    "auprc_pooled": "AUPRC, pooled",
+    "auprc_sham": "AUPRC, sham",
+    "prevalence": "prevalence",
+    "prevalence_sham": "prevalence, sham",
+    "dice_oracle_subject": "best Dice, each subject",
+    "dice_oracle_pooled": "best Dice, pooled",
+    "lesion_sensitivity": "lesions found",
+    "lesion_f1": "lesion F1",
+    "lesion_f1_iou0.1": "lesion F1, IoU at least 0.1",
+    "lesion_fp_components": "false components a scan",
+    "froc_mean_sensitivity": "FROC, mean sensitivity",
+    "healthy_fp_ml": "false positives in healthy scans, ml",
+    "healthy_fpr": "false positives in healthy scans, share of voxels",
+    "healthy_fp_components": "components in healthy scans",
+    "scan_auroc": "AUROC of scans",
+    "scan_auprc": "AUPRC of scans",
+    "scan_sensitivity_at_specificity_0.95": "sensitivity of scans at specificity 0.95",
+}
+"""What people read instead of the names of metrics in results.csv."""
+
+
+def metric_name(metric: str) -> str:
+    """A metric in words; the stratum in brackets is kept, an unknown name stays as it is."""
+    stem, bracket, stratum = metric.partition("[")
+    words = NAMES.get(stem) or _at_rate(stem)
+    return f"{words}, {stratum.rstrip(']').replace('=', ' ')}" if bracket else words
+
+
+def _at_rate(stem: str) -> str:
+    found = re.fullmatch(r"(dice|recall|precision)_at_fpr_([\d.e-]+?)(_pooled)?", stem)
+    if found is None:
+        return stem
+    share = f"{100 * float(found[2]):g} % healthy false positives"
+    name = found[1].capitalize()
+    return f"{name} at {share}" + (", pooled" if found[3] else "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """One line of a table of methods and metrics."""
@@ -123,7 +130,7 @@ class Grid:
         """Where the thresholds of a column come from; empty where none is used."""
         at = self.metrics.index(metric)
         rows = (line.cells[at] for line in self.lines)
-        return ", ".join(sorted({row.threshold_source for row in rows if row} - {""}))
+        return ", ".join(sorted({row.threshold_source for row in rows if row} - {"", NO_THRESHOLD}))
 
     def top(self, metric: str) -> float:
         """The largest number of a column, interval included, or 1 where all are within [0, 1]."""

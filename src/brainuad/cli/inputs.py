@@ -1,0 +1,110 @@
+"""From what a person names - files, folders, tables - to scans."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from brainuad.scan import Scan, read_scan, scan_stem
+from brainuad.types import DataError, MissingError, UsageError
+
+NIFTI = (".nii", ".nii.gz")
+TABLES = {".tsv": "\t", ".csv": ","}
+COLUMNS = ("path", "brain", "subject")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One scan to be read."""
+
+    path: Path
+    brain: Path | None = None
+    subject: str | None = None
+
+    def read(self, modality: str | None = None) -> Scan:
+        """The scan, checked."""
+        return read_scan(self.path, modality=modality, subject=self.subject, brain=self.brain)
+
+
+def sources(given: Sequence[Path], *, folders: bool, brains: Sequence[Path] = ()) -> list[Source]:
+    """The scans that are meant, in the order given; within folders sorted by name.
+
+    Args:
+        given: NIfTI files, tables (.tsv, .csv) with a column ``path`` and perhaps ``brain`` and
+            ``subject``, and folders of NIfTI files where these are allowed.
+        folders: whether folders are allowed.
+        brains: brain masks, one for each scan in order, or none.
+    """
+    found = [source for path in given for source in _sources_of(Path(path), folders=folders)]
+    if not found:
+        raise UsageError("-i: no scan is given; name at least one")
+    if brains:
+        found = _with_brains(found, brains)
+    _check_names(found)
+    return found
+
+
+def _sources_of(path: Path, *, folders: bool) -> list[Source]:
+    if path.is_dir() and folders:
+        return [Source(path=file) for file in nifti_files(path)]
+    if path.suffix in TABLES:
+        return _from_table(path)
+    return [Source(path=path)]
+
+
+def nifti_files(folder: Path) -> list[Path]:
+    """NIfTI files that lie in a folder, sorted by name."""
+    found = sorted(p for p in folder.iterdir() if p.name.endswith(NIFTI) and p.is_file())
+    if not found:
+        raise MissingError(f"{folder}: no NIfTI file (.nii, .nii.gz) in this folder; check it")
+    return found
+
+
+def _from_table(path: Path) -> list[Source]:
+    return [
+        Source(
+            path=path.parent / row["path"],
+            brain=path.parent / row["brain"] if row.get("brain") else None,
+            subject=row.get("subject") or None,
+        )
+        for row in table(path, needed=("path",), known=COLUMNS)
+    ]
+
+
+def table(path: Path, *, needed: Sequence[str], known: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a table with a header; tabs between the cells of a .tsv, commas in a .csv."""
+    if not path.is_file():
+        raise MissingError(f"{path}: no such file; check the path")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file, delimiter=TABLES[path.suffix]))
+    have = list(rows[0]) if rows else []
+    for name in needed:
+        if name not in have:
+            raise DataError(
+                f"{path}: no column {name!r} among {', '.join(map(str, have)) or 'none'}; "
+                f"known columns: {', '.join(known)}"
+            )
+    return rows
+
+
+def _with_brains(found: list[Source], brains: Sequence[Path]) -> list[Source]:
+    if len(brains) != len(found):
+        raise UsageError(
+            f"--brain: {len(brains)} masks for {len(found)} scans; give one for each, in order"
+        )
+    return [
+        Source(path=source.path, brain=Path(brain), subject=source.subject)
+        for source, brain in zip(found, brains, strict=True)
+    ]
+
+
+def _check_names(found: list[Source]) -> None:
+    seen: dict[str, Path] = {}
+    for source in found:
+        stem = scan_stem(source.path)
+        if stem in seen:
+            raise UsageError(
+                f"{source.path}: has the same name as {seen[stem]}, their outputs would overwrite "
+                "each other; rename one or run them apart"
+            )
+        seen[stem] = source.path

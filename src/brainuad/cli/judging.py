@@ -1,0 +1,159 @@
+"""``brainuad demo``, ``evaluate``, ``benchmark`` and ``report``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from brainuad.cli.basics import BatchSize, Config, Device, Out, Quiet, Seed, Set, each, say
+
+DEMO_EXAMPLES = """
+[bold]Examples[/bold]
+
+  brainuad demo -o demo-out
+
+  brainuad demo -o demo-out --seed 1 --device cuda
+"""
+EVALUATE_EXAMPLES = """
+[bold]Examples[/bold]
+
+  brainuad evaluate -i out -o results --truth lesions
+
+  brainuad evaluate -i out -o results --truth truth.tsv --protocol local
+
+For X_anomalymap.nii.gz the folder of truth holds X_lesion.nii.gz, X_mask.nii.gz or X.nii.gz; a
+scan without one counts as healthy only when the table says so: columns map, lesion (empty: healthy)
+and perhaps region, subject and kind. Maps of other programs will do.
+"""
+BENCHMARK_EXAMPLES = """
+[bold]Examples[/bold]
+
+  brainuad benchmark ixi-stroke -o results --data ../shared
+
+  brainuad benchmark ixi-stroke -o quick --data ../shared --mini --methods intensity:dark dae@2m
+
+A method is written method[:preset][@steps or @duration]. A stopped run goes on where it was.
+"""
+REPORT_EXAMPLES = """
+[bold]Examples[/bold]
+
+  brainuad report out
+"""
+
+
+def demo(
+    *,
+    out: Out = Path("demo-out"),
+    seed: Seed = 0,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Run everything on generated brains, in minutes: fit, calibrate, detect, evaluate, report.
+
+    No data is needed. Writes results.csv, the page index.html, the generated scans, and four
+    detectors that the other commands can use.
+    """
+    from brainuad.demo import run_demo
+
+    page = run_demo(
+        out, seed=seed, device=device, progress=not quiet, say=lambda text: say(escape(text))
+    )
+    say(f"report: {page.resolve()}")
+
+
+def evaluate(
+    *,
+    maps: Annotated[
+        Path, typer.Option("--input", "-i", metavar="FOLDER", help="Folder of anomaly maps.")
+    ],
+    out: Out,
+    truth: Annotated[
+        Path, typer.Option(metavar="FOLDER|TSV", help="Lesion masks, or a table that names them.")
+    ],
+    protocol: Annotated[
+        str, typer.Option(help="How to measure; see [bold]brainuad info[/bold].")
+    ] = "brainuad",
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", metavar="DETECTOR", help="Its calibrated thresholds count."),
+    ] = None,
+    dataset: Annotated[str, typer.Option(help="Name of the data set, for the table.")] = "",
+    seed: Seed = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Compare anomaly maps with lesion masks: every metric of a protocol, with 95 % intervals.
+
+    Writes results.csv, cases.csv and index.html. Maps and masks must lie on the same grid; where
+    X_uad.json lies beside a map, its method and threshold are taken from there.
+    """
+    from brainuad.cli.evaluation import run_evaluation
+
+    page = run_evaluation(
+        maps, truth, out, protocol=protocol, model=model, dataset=dataset, seed=seed, quiet=quiet
+    )
+    say(f"report: {page.resolve()}")
+
+
+def benchmark(
+    *,
+    name: Annotated[str, typer.Argument(help="Name of a benchmark: ixi-stroke or mslub.")],
+    out: Out,
+    data: Annotated[
+        Path,
+        typer.Option(envvar="BRAINUAD_DATA", help="Folder that holds data and benchmarks."),
+    ] = Path("../shared"),
+    methods: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METHOD...", help="method[:preset][@steps or @duration] each."),
+    ] = None,
+    detectors: Annotated[
+        Path | None, typer.Option(help="Use these fitted detectors instead of fitting.")
+    ] = None,
+    mini: Annotated[bool, typer.Option(help="The small subset of the cases.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that prepare and detect.")] = 2,
+    batch_size: BatchSize = 16,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    config: Config = None,
+    changes: Set = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run methods on a local benchmark: one table with intervals, one page with pictures.
+
+    Settings of the training come from --config and --set (training.steps=2000). Finished parts
+    are kept in the output folder and not done again.
+    """
+    from brainuad.benchmark import METHODS, RunSettings, run_benchmark
+    from brainuad.cli.settings import training_settings
+
+    settings = RunSettings(
+        training=training_settings(config, changes or []),
+        seed=seed,
+        workers=workers,
+        device=device,
+        batch_size=batch_size,
+        mini=mini,
+        progress=not quiet,
+        detectors=detectors,
+    )
+    page = run_benchmark(name, data=data, out=out, methods=methods or METHODS, settings=settings)
+    say(f"report: {page.resolve()}")
+
+
+def report(
+    *,
+    out: Annotated[Path, typer.Argument(help="Folder that detect or evaluate wrote to.")],
+    quiet: Quiet = False,
+) -> None:
+    """Make the pages of results again, from the files that lie in a folder.
+
+    A page for each scan with an X_uad.json, and index.html where there is a results.csv.
+    """
+    from brainuad.cli.rebuild import rebuild_scan, rebuild_table, records
+
+    found = records(out)
+    if found:
+        each(found, lambda n: f"page {rebuild_scan(found[n])}", doing="report", quiet=quiet)
+    if (out / "results.csv").is_file():
+        say(f"report: {rebuild_table(out).resolve()}")

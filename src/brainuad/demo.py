@@ -1,0 +1,301 @@
+"""Everything on generated brains, in minutes: fit, calibrate, detect, evaluate, report."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brainuad.config import build
+from brainuad.detect import Finding
+from brainuad.detector import Detector
+from brainuad.evaluate.case import Case, Row
+from brainuad.evaluate.protocols import Evaluation, evaluate
+from brainuad.manifest import run_manifest
+from brainuad.phantom import phantom
+from brainuad.prepare import Prepared, prepare_scan, recipe
+from brainuad.report.comparison import leaderboard, picks, result_charts
+from brainuad.report.found import finding_page, write_page
+from brainuad.report.pages import BenchmarkPage, benchmark_report
+from brainuad.report.pages import Case as Shown
+from brainuad.report.tables import write_results
+from brainuad.scan import Scan, write_volume
+from brainuad.simulate import plant
+from brainuad.store import Store
+from brainuad.train import TrainSettings
+from brainuad.types import Affine, Mask
+
+Say = Callable[[str], None]
+Words = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One method of the demonstration."""
+
+    method: str
+    preset: str
+    options: Words = field(default_factory=dict)
+    """On top of the preset."""
+    training: Words = field(default_factory=dict)
+    """Settings of the training that differ from the defaults."""
+
+
+ENTRIES = (
+    Entry(method="intensity", preset="dark"),
+    Entry(method="healthy_atlas", preset="dark"),
+    Entry(method="dae", preset="dark", training={"steps": 600, "batch_size": 16, "lr": 1e-3}),
+    Entry(
+        method="mad_ad",
+        preset="small-dark",
+        training={
+            "steps": {"autoencoder": 500, "denoiser": 800},
+            "batch_size": {"autoencoder": 8, "denoiser": 64},
+            "lr": {"autoencoder": 1e-3, "denoiser": 5e-4},
+        },
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """How large the demonstration is."""
+
+    fit: int = 20
+    """Healthy brains to fit on."""
+    calibrate: int = 10
+    """Healthy brains to set thresholds on."""
+    per_size: int = 4
+    """Brains with a lesion, for each size."""
+    clean: int = 4
+    """Healthy brains to test on."""
+    sizes_ml: Mapping[str, float] = field(
+        default_factory=lambda: {"small": 0.6, "medium": 4.0, "large": 20.0}
+    )
+    """Volume of the lesion, by the name of the size."""
+    contrast: float = 0.6
+    """0 leaves the tissue as it is, 1 replaces it by fluid."""
+    shape: tuple[int, int, int] = (64, 80, 64)
+    """Voxels of a scan."""
+    spacing_mm: float = 2.5
+    """Edge of a voxel."""
+    entries: tuple[Entry, ...] = ENTRIES
+    """Methods."""
+
+    @property
+    def affine(self) -> Affine:
+        """Voxel indices to MNI152 millimetres; the brain's middle is the grid's."""
+        affine = np.diag([self.spacing_mm] * 3 + [1.0])
+        half = (np.array(self.shape) - 1) / 2 * self.spacing_mm
+        affine[:3, 3] = np.array([0.0, -17.5, 8.75]) - half
+        return affine
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tested:
+    """A scan to test on."""
+
+    scan: Scan
+    lesion: Mask | None
+    size: str
+
+
+def run_demo(
+    out: Path | str,
+    *,
+    settings: DemoSettings | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    progress: bool = True,
+    say: Say = print,
+) -> Path:
+    """Write the demonstration into ``out`` and return its page, ``index.html``."""
+    out, settings, began = Path(out), settings or DemoSettings(), time.perf_counter()
+    say("generating brains")
+    healthy = [person(settings, "fit", n, seed) for n in range(settings.fit)]
+    others = [person(settings, "calibrate", n, seed) for n in range(settings.calibrate)]
+    tested = list(test_scans(settings, seed))
+    save_scans(out / "scans", healthy, others, tested)
+    store = filled_store(out / "store", healthy)
+    calibration = [prepare_scan(scan, recipe("phantom")) for scan in others]
+    results: dict[str, Evaluation] = {}
+    rows: list[Row] = []
+    shown: list[Shown] = []
+    for entry in settings.entries:
+        say(f"{entry.method}: fitting, calibrating, detecting")
+        detector = fitted(entry, store, out, seed=seed, device=device, progress=progress)
+        detector.calibrate(calibration, cohort="generated healthy brains", seed=seed, device=device)
+        detector.save(out / "detectors" / entry.method)
+        results[entry.method] = judged(detector, tested, seed=seed, device=device)
+        names = {"dataset": "phantom", "method": entry.method, "preset": entry.preset}
+        rows += [row.named(**names) for row in results[entry.method].rows]
+        shown += gallery(detector, tested, results[entry.method], out, seed=seed, device=device)
+    write_results(out / "results.csv", rows)
+    minutes = (time.perf_counter() - began) / 60
+    page = comparison(settings, rows, results, shown, seed=seed, minutes=minutes)
+    benchmark_report(out / "index.html", page)
+    return out / "index.html"
+
+
+def person(settings: DemoSettings, role: str, number: int, seed: int) -> Scan:
+    """A generated healthy brain with a name."""
+    return phantom(
+        f"{role}-{number + 1:02d}", seed=seed, shape=settings.shape, affine=settings.affine
+    )
+
+
+def test_scans(settings: DemoSettings, seed: int) -> Iterator[Tested]:
+    """Brains with a lesion, one size after the other, then healthy ones."""
+    for size, volume_ml in settings.sizes_ml.items():
+        for n in range(settings.per_size):
+            scan = person(settings, size, n, seed)
+            planted = plant(scan, seed=seed, volume_ml=volume_ml, contrast=settings.contrast)
+            yield Tested(scan=planted.scan, lesion=planted.lesion, size=size)
+    for n in range(settings.clean):
+        yield Tested(scan=person(settings, "clean", n, seed), lesion=None, size="none")
+
+
+def save_scans(
+    folder: Path, healthy: Sequence[Scan], others: Sequence[Scan], tested: Sequence[Tested]
+) -> None:
+    """Write the cohort as NIfTI, so that the other commands can be tried on it."""
+    for kind, scans in (
+        ("fit", healthy), ("calibrate", others), ("test", [t.scan for t in tested])
+    ):  # fmt: skip
+        for scan in scans:
+            path = folder / kind / f"{scan.subject}_T1w.nii.gz"
+            write_volume(path, scan.voxels, like=scan, kind="image", code=4)
+    for test in tested:
+        if test.lesion is not None:
+            path = folder / "truth" / f"{test.scan.subject}_T1w_lesion.nii.gz"
+            write_volume(path, test.lesion, like=test.scan, kind="mask", code=4)
+
+
+def filled_store(path: Path, scans: Sequence[Scan]) -> Store:
+    """The scans, prepared."""
+    steps = recipe("phantom")
+    store = Store.create(
+        path, recipe_hash=steps.hash, affine=scans[0].affine, shape=scans[0].voxels.shape,
+        modality=scans[0].modality,
+    )  # fmt: skip
+    for scan in scans:
+        if not store.has(scan.subject):
+            store.add(prepare_scan(scan, steps).scan)
+    return store
+
+
+def fitted(
+    entry: Entry, store: Store, out: Path, *, seed: int, device: str, progress: bool
+) -> Detector:
+    """A detector of this method, fitted on the store."""
+    detector = Detector.create(
+        entry.method, preset=entry.preset, options=entry.options, recipe="phantom"
+    )
+    detector.name = entry.method
+    training = build(TrainSettings, {**entry.training, "seed": seed}, where="training")
+    work = out / "work" / entry.method
+    return detector.fit(store, training, work=work, device=device, progress=progress)
+
+
+def judged(detector: Detector, tested: Sequence[Tested], **options: Any) -> Evaluation:
+    """All test scans against their truth, at the thresholds of the calibration."""
+    assert detector.calibration is not None
+
+    def cases() -> Iterator[Case]:
+        for test in tested:
+            found = detect(detector, test, **options)
+            yield Case(
+                subject=test.scan.subject,
+                kind="clean" if test.lesion is None else "lesion",
+                anomaly=found.anomaly,
+                lesion=test.lesion,
+                region=region(found),
+                spacing=test.scan.spacing,
+                strata={} if test.lesion is None else {"size": test.size},
+            )
+
+    return evaluate(
+        cases(),
+        thresholds=detector.calibration.thresholds,
+        postprocess=detector.config.postprocess,
+        seed=options["seed"],
+    )
+
+
+def detect(detector: Detector, test: Tested, **options: Any) -> Finding:
+    """What the detector finds in a test scan."""
+    return detector.detect_prepared(prepared(test), **options)
+
+
+def prepared(test: Tested) -> Prepared:
+    """A test scan as the detector sees it; the brain is found from the background."""
+    return prepare_scan(replace(test.scan, brain=None), recipe("phantom"))
+
+
+def region(found: Finding) -> Mask:
+    """Where voxels are scored: the brain."""
+    assert found.scan.brain is not None
+    return found.scan.brain
+
+
+def gallery(
+    detector: Detector, tested: Sequence[Tested], result: Evaluation, out: Path, **options: Any
+) -> Iterator[Shown]:
+    """The best, the median and the worst case, with all their files saved."""
+    assert detector.calibration is not None
+    by_name = {test.scan.subject: test for test in tested}
+    for pick in picks(result.cases):
+        test = by_name[pick.subject]
+        found = detect(detector, test, **options)
+        write = partial(write_page, healthy_scores=detector.calibration.scores, lesion=test.lesion)
+        found.save(out / "findings" / detector.config.method, page=write)
+        volumes = finding_page(found, lesion=test.lesion).volumes
+        assert volumes is not None
+        yield Shown(
+            method=detector.config.method,
+            name=f"{pick.why}: {pick.subject}",
+            number=f"AUPRC {pick.auprc:.2f}",
+            volumes=volumes,
+        )
+
+
+def comparison(
+    settings: DemoSettings,
+    rows: Sequence[Row],
+    results: Mapping[str, Evaluation],
+    shown: Sequence[Shown],
+    *,
+    seed: int,
+    minutes: float,
+) -> BenchmarkPage:
+    """What the page says."""
+    count = settings.per_size * len(settings.sizes_ml)
+    return BenchmarkPage(
+        title="Demonstration on generated brains",
+        summary=f"{len(settings.entries)} methods, fitted on {settings.fit} generated healthy "
+        f"brains, thresholds from {settings.calibrate} others, tested on {count} with a planted "
+        f"lesion of one of {len(settings.sizes_ml)} sizes and on {settings.clean} without.",
+        boards=leaderboard(rows),
+        charts=result_charts(results),
+        cases=shown,
+        facts={
+            "brains": f"generated, T1w-like, {settings.spacing_mm:g} mm",
+            "lesions": ", ".join(f"{k} {v:g} ml" for k, v in settings.sizes_ml.items())
+            + f"; dark, contrast {settings.contrast:g}",
+            "minutes": minutes,
+            "seed": seed,
+        },
+        notes=NOTES,
+        manifest=run_manifest(command="brainuad demo", config=settings, seed=seed),
+    )
+
+
+NOTES = (
+    "Generated brains are far simpler than real ones: these numbers say that the program works, "
+    "not how well a method finds real lesions.",
+    "The networks are small and trained for minutes. All methods count darker voxels only, "
+    "because the lesions are dark.",
+)

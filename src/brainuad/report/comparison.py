@@ -1,0 +1,103 @@
+"""The page that compares methods, from the evaluations of each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from brainuad.evaluate.case import Row
+from brainuad.evaluate.protocols import Evaluation, precision_recall
+from brainuad.report import charts
+from brainuad.report.charts import Curve
+from brainuad.report.pages import Board, Chart
+
+MAIN = (
+    "auprc_subject",
+    "auprc_pooled",
+    "dice_at_fpr_0.01",
+    "dice_oracle_pooled",
+    "lesion_sensitivity",
+    "healthy_fp_ml",
+)
+"""Metrics of the first table; all others are in results.csv."""
+POINTS = 200
+"""Most points of a precision-recall curve."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A case that is worth looking at."""
+
+    subject: str
+    why: str
+    """``best``, ``median`` or ``worst``."""
+    auprc: float
+
+
+def leaderboard(rows: Sequence[Row], references: Sequence[Row] = ()) -> list[Board]:
+    """The tables of a comparison: the main metrics, then one table for each kind of stratum."""
+    main = [row for name in MAIN for row in rows if row.metric == name]
+    boards = [Board(title="Leaderboard", rows=main, references=references)]
+    for kind in dict.fromkeys(stratum(row) for row in rows):
+        if kind:
+            split = [row for row in rows if stratum(row) == kind]
+            boards.append(Board(title=f"AUPRC by {kind}", rows=split))
+    sham = [row for row in rows if row.metric in ("auprc_sham", "prevalence_sham")]
+    if sham:
+        note = (
+            "A sham holds the traces of a planted lesion but no lesion: a method that is not "
+            "misled by the planting stays near the prevalence."
+        )
+        boards.append(Board(title="Shams", rows=sham, note=note))
+    return boards
+
+
+def stratum(row: Row) -> str:
+    """What an AUPRC is split by: ``size`` for ``auprc_subject[size=S]``; empty for others."""
+    stem, _, rest = row.metric.partition("[")
+    return rest.partition("=")[0] if stem == "auprc_subject" else ""
+
+
+def result_charts(evaluations: Mapping[str, Evaluation]) -> list[Chart]:
+    """Subjects one by one and precision against recall, for each method by name."""
+    subjects = {
+        name: [float(case["auprc"]) for case in found.cases if has_auprc(case)]
+        for name, found in evaluations.items()
+    }
+    figure = charts.strip(subjects, y="AUPRC", limits=(0.0, 1.02))
+    found = [Chart(title="Subjects one by one", figure=figure, caption="Bars: means.")]
+    counts = {name: e.counts for name, e in evaluations.items() if e.counts is not None}
+    if counts:
+        curves = [curve(name, *precision_recall(c)) for name, c in counts.items()]
+        first = next(iter(counts.values()))
+        share = float(first.lesion.sum() / (first.lesion.sum() + first.other.sum()))
+        figure = charts.precision_recall(curves, prevalence=share)
+        caption = "Voxels of all subjects with a lesion together."
+        found.append(Chart(title="Precision and recall, pooled", figure=figure, caption=caption))
+    return found
+
+
+def curve(name: str, recall: np.ndarray, precision: np.ndarray) -> Curve:
+    """A precision-recall curve with few enough points for a page."""
+    places = np.linspace(0, 1, POINTS)
+    kept = np.unique(np.searchsorted(recall, places, side="left").clip(max=len(recall) - 1))
+    return Curve(name=name, x=recall[kept].astype(float), y=precision[kept].astype(float))
+
+
+def has_auprc(case: Mapping[str, str | float | int]) -> bool:
+    """Whether a case holds a lesion, so that its AUPRC is a number."""
+    return case.get("kind") == "lesion" and not np.isnan(float(case.get("auprc", np.nan)))
+
+
+def picks(cases: Iterable[Mapping[str, str | float | int]]) -> list[Pick]:
+    """The best, the median and the worst case by AUPRC; fewer when there are fewer cases."""
+    ranked = sorted((c for c in cases if has_auprc(c)), key=lambda c: -float(c["auprc"]))
+    if not ranked:
+        return []
+    places = {0: "best", len(ranked) // 2: "median", len(ranked) - 1: "worst"}
+    if len(ranked) < 3:
+        places = dict(zip(range(len(ranked)), ("best", "worst"), strict=False))
+    return [
+        Pick(subject=str(ranked[n]["subject"]), why=why, auprc=float(ranked[n]["auprc"]))
+        for n, why in places.items()
+    ]

@@ -1,0 +1,141 @@
+"""The page of a scan, from what a detector found in it."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from brainuad.detect import Finding
+from brainuad.report.pages import Check, ScanPage, scan_report
+from brainuad.report.planes import Volumes
+from brainuad.types import Mask
+
+CHECKS = {
+    "volume_ml": "brain volume, ml",
+    "overlap": "overlap with the template's brain (Dice)",
+    "coverage": "share of the brain on the detector's grid",
+}
+FACTS = {
+    "path": "file",
+    "shape": "shape",
+    "orientation": "orientation",
+    "spacing_mm": "spacing, mm",
+}
+
+
+def finding_page(
+    finding: Finding, *, healthy_scores: Iterable[float] = (), lesion: Mask | None = None
+) -> ScanPage:
+    """What the page of a scan says.
+
+    Args:
+        finding: what was found.
+        healthy_scores: scan scores of the calibration scans.
+        lesion: the truth on the scan's grid, where it is known.
+    """
+    threshold = finding.record.get("threshold") or {}
+    volumes = Volumes(
+        scan=finding.scan.voxels,
+        affine=finding.scan.affine,
+        healthy=finding.healthy,
+        anomaly=finding.anomaly,
+        mask=finding.mask,
+        lesion=lesion,
+        brain=finding.scan.brain,
+        threshold=threshold.get("value"),
+    )
+    return page_of(
+        {**finding.record, "score": finding.score, "healthy_percentile": finding.percentile},
+        volumes=volumes,
+        preparation=finding.prepared.report,
+        components=finding.components,
+        healthy_scores=tuple(healthy_scores),
+    )
+
+
+def page_of(
+    record: Mapping[str, Any],
+    *,
+    volumes: Volumes,
+    preparation: Mapping[str, Any],
+    components: Iterable[Mapping[str, Any]],
+    healthy_scores: tuple[float, ...] = (),
+) -> ScanPage:
+    """The same from plain data: a record as in ``X_uad.json`` and the preparation's report."""
+    source = preparation.get("input", {})
+    return ScanPage(
+        title=Path(source.get("path") or preparation.get("subject", "scan")).name,
+        detector=f"{record.get('detector')} ({record.get('method')}, {record.get('preset')})",
+        volumes=volumes,
+        score=record.get("score"),
+        percentile=record.get("healthy_percentile"),
+        healthy_scores=healthy_scores,
+        threshold_source=source_words(record.get("threshold") or {}),
+        components=[component_words(row) for row in components],
+        checks=list(checks(preparation)),
+        facts=facts(preparation, record),
+        manifest={**record, "preparation": preparation},
+        notes=list(notes(record, volumes)),
+    )
+
+
+def source_words(threshold: Mapping[str, Any]) -> str:
+    """Where a threshold comes from, for people."""
+    if not threshold:
+        return ""
+    cohort = f" ({threshold['cohort']})" if threshold.get("cohort") else ""
+    share = f"{100 * threshold['rate']:g} % of healthy brain voxels lie above"
+    return f"{share}; {threshold['scans']} calibration scans{cohort}"
+
+
+def component_words(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the component table with headings for people."""
+    words = {"index": "no.", "volume_mm3": "volume, mm3", "max": "highest", "mean": "mean"}
+    words |= {f"centroid_{axis}": f"{axis}, mm" for axis in "xyz"}
+    return {words[name]: value for name, value in row.items() if name in words}
+
+
+def checks(preparation: Mapping[str, Any]) -> Iterable[Check]:
+    """The outcome of every check of the preparation."""
+    for name, found in preparation.get("checks", {}).items():
+        low, high = found["limits"]
+        note = f"{found['value']:.4g} (plausible: {low:g} to {high:g})"
+        yield Check(name=str(CHECKS.get(name, name)), status=found["status"], note=note)
+
+
+def facts(preparation: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Geometry, recipe and time."""
+    source = preparation.get("input", {})
+    known = {words: source[name] for name, words in FACTS.items() if source.get(name) is not None}
+    recipe = preparation.get("recipe", {}).get("name", "?")
+    return {
+        **known,
+        "modality": preparation.get("modality", "?"),
+        "brain mask": preparation.get("brain", "?"),
+        "recipe": f"{recipe} ({preparation.get('recipe_hash', '?')})",
+        "seconds": record.get("seconds", "?"),
+    }
+
+
+def notes(record: Mapping[str, Any], volumes: Volumes) -> Iterable[str]:
+    """What a reader must know."""
+    if volumes.healthy is None:
+        yield "This method compares with no image, so there is no healthy counterpart."
+    if volumes.mask is None:
+        yield "The detector has not been calibrated, so there is no threshold and no mask."
+    elif record.get("threshold"):
+        rate = 100 * record["threshold"]["rate"]
+        yield (
+            f"A healthy brain exceeds the threshold in about {rate:g} % of its voxels too: "
+            "large components mean more than their number."
+        )
+
+
+def write_page(
+    path: Path,
+    finding: Finding,
+    *,
+    healthy_scores: Iterable[float] = (),
+    lesion: Mask | None = None,
+) -> None:
+    """Write the page of a scan."""
+    scan_report(path, finding_page(finding, healthy_scores=healthy_scores, lesion=lesion))
