@@ -44,7 +44,7 @@ def test_bins_keep_order_and_hold_their_scores(mantissa, values):
 
 
 def test_stated_numbers_of_bins_and_zero():
-    assert [bin_count(m) for m in (4, 8, 12)] == [4081, 65281, 1044481]
+    assert [bin_count(m) for m in (4, 8, 10, 12)] == [4081, 65281, 261121, 1044481]
     np.testing.assert_array_equal(bin_of(np.array([0.0, -0.0, 1e-45])), [0, 0, 1])
     assert upper_edge(0) == 0
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from brainuad.types import DataError
 
-MANTISSA = 8
-"""Bits of the mantissa kept for metrics: 65,281 bins, relative width at most 2^-8 = 0.4 %."""
+MANTISSA = 10
+"""Bits of the mantissa kept for metrics: 261,121 bins, relative width at most 2^-10 = 0.1 %."""
 FINE_MANTISSA = 12
 """Bits kept for thresholds: about a million bins, relative width at most 2^-12 = 0.025 %."""
 COARSE_MANTISSA = 4

@@ -179,15 +179,17 @@ def components(
         and the centre of gravity ``centroid_x``, ``centroid_y``, ``centroid_z`` in RAS+ mm.
     """
     labels, count = label_components(mask)
-    numbers = np.arange(1, count + 1)
     if not count:
         return []
-    sizes = np.bincount(labels.ravel())[1:]
-    peaks = ndimage.maximum(anomaly, labels, numbers)
-    means = ndimage.mean(anomaly, labels, numbers)
-    centres = np.array(ndimage.center_of_mass(mask, labels, numbers)) @ affine[:3, :3].T
-    centres = centres + affine[:3, 3]
-    order = np.lexsort((numbers, -np.asarray(peaks), -sizes))
+    voxels = np.argwhere(mask)
+    values, owner = anomaly[mask], labels[mask] - 1
+    sizes = np.bincount(owner)
+    peaks = np.zeros(count)
+    np.maximum.at(peaks, owner, values)
+    means = np.bincount(owner, values) / sizes
+    sums = np.stack([np.bincount(owner, voxels[:, axis]) for axis in range(3)], axis=1)
+    centres = sums / sizes[:, None] @ affine[:3, :3].T + affine[:3, 3]
+    order = np.lexsort((-peaks, -sizes))  # stable: then as they lie in the grid
     return [
         {
             "index": index,

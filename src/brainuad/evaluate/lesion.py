@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage, optimize
+from scipy import optimize
 
 from brainuad.evaluate.voxel import ratio
 from brainuad.postprocess import label_components
@@ -126,7 +126,7 @@ def candidates(mask: Mask, anomaly: Volume, lesion: Mask) -> Candidates:
     found, n_found = label_components(mask)
     true, n_true = label_components(lesion)
     peaks = np.full(n_found + 1, -math.inf)
-    peaks[1:] = ndimage.maximum(anomaly, found, np.arange(1, n_found + 1)) if n_found else ()
+    np.maximum.at(peaks, found[mask], anomaly[mask])
     best = np.full(n_true + 1, -math.inf)
     np.maximum.at(best, true[lesion], peaks[found[lesion]])
     free = np.ones(n_found + 1, bool)

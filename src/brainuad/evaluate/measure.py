@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,9 +50,9 @@ class Measured:
     """By healthy false-positive rate."""
     candidates: Candidates
 
-    def record(self) -> dict[str, str | float | int]:
+    def record(self) -> dict[str, Any]:
         """One flat line for a table of cases."""
-        line: dict[str, str | float | int] = {
+        line: dict[str, Any] = {
             "subject": self.subject,
             "kind": self.kind,
             **self.strata,
@@ -104,10 +105,11 @@ def measure(
 
 
 def _at_rate(mask: np.ndarray, lesion: np.ndarray, case: Case) -> AtRate:
-    if case.kind == "sham":  # a sham holds no lesion to be found
-        lesions = Lesions(components=label_components(mask)[1])
-    else:
+    if case.kind == "lesion":
         lesions = match_lesions(mask, lesion, case.spacing)
+    else:  # nothing to be found; a sham's marks are no lesion
+        count = label_components(mask)[1]
+        lesions = Lesions(components=count, false_components=count)
     return AtRate(
         overlap=voxel.overlap(mask[case.region], lesion[case.region]),
         lesions=lesions,

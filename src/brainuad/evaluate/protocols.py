@@ -85,7 +85,7 @@ class Evaluation:
     """Rows of the results table, one record per case, and the pooled counts for curves."""
 
     rows: list[Row]
-    cases: list[dict[str, str | float | int]]
+    cases: list[dict[str, Any]]
     counts: Counts | None
     """Voxels of all lesion cases by score; None without lesion cases."""
 

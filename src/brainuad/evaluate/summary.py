@@ -11,7 +11,7 @@ from brainuad.evaluate.case import Row
 from brainuad.evaluate.lesion import SIZES_ML, mean_froc
 from brainuad.evaluate.measure import Measured
 from brainuad.evaluate.scan import sensitivity_of_counts
-from brainuad.evaluate.statistics import Interval
+from brainuad.evaluate.statistics import Interval, Numbers
 
 PRIMARY_RATE = 0.01
 """Healthy false-positive rate whose rows carry the plain names."""
@@ -38,7 +38,7 @@ class Writer:
             seed=self.seed, protocol=self.protocol, threshold_source=source,
         )  # fmt: skip
 
-    def mean(self, metric: str, values: Sequence[float], source: str = "none") -> list[Row]:
+    def mean(self, metric: str, values: Numbers, source: str = "none") -> list[Row]:
         """Mean over subjects; nothing where there are none."""
         if not len(values):
             return []
@@ -46,7 +46,7 @@ class Writer:
         return [self.row(metric, found, len(values), source)]
 
     def share(
-        self, metric: str, parts: Sequence[float], wholes: Sequence[float], source: str = "none"
+        self, metric: str, parts: Numbers, wholes: Numbers, source: str = "none"
     ) -> list[Row]:
         """Sum of parts over sum of wholes; nothing where the wholes are all 0."""
         if not sum(wholes):

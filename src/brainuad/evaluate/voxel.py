@@ -103,7 +103,7 @@ def binned_counts(scores: np.ndarray, lesion: np.ndarray, *, mantissa: int = MAN
     Args:
         scores: finite, >= 0.
         lesion: True for lesion voxels, same shape.
-        mantissa: 8 for 65,281 possible bins, 4 for 4,081.
+        mantissa: 10 for 261,121 possible bins, 8 for 65,281, 4 for 4,081.
     """
     bins, size = bin_of(scores, mantissa).ravel(), bin_count(mantissa)
     everything = np.bincount(bins, minlength=size)
