@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from brainuad.manifest import atomic_path, file_errors, plain, write_bytes, write_json
-from brainuad.types import DataError, UsageError
+from brainuad.types import AccessError, DataError, UsageError
 
 _DAMAGE = (
+    OSError,  # what torch makes of a file that was cut short
     RuntimeError,
     EOFError,
     ValueError,
@@ -67,6 +68,8 @@ class StageFiles:
             with file_errors(self.checkpoint):
                 state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             identity = json.loads(state.pop("identity"))
+        except AccessError:
+            raise
         except _DAMAGE as error:
             raise _damaged(self.checkpoint, error) from error
         self._check(self.checkpoint, identity)
@@ -93,9 +96,9 @@ class StageFiles:
             with file_errors(self.weights):
                 self._check(self.done, json.loads(self.done.read_text())["identity"])
                 return safetensors.torch.load(self.weights.read_bytes())
-        except UsageError:
+        except (UsageError, AccessError):
             raise
-        except (*_DAMAGE, FileNotFoundError) as error:
+        except _DAMAGE as error:
             raise _damaged(self.done, error) from error
 
     def _check(self, path: Path, found: Mapping[str, Any]) -> None:

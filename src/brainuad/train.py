@@ -149,7 +149,7 @@ class _Run:
     ):
         self.trainer, self.stage, self.plan, self.files = trainer, stage, chosen, files
         self.module = module.to(trainer.device).train()
-        self.average = AveragedModel(self.module, multi_avg_fn=_averaging(chosen.ema_decay))
+        self.average = AveragedModel(module, multi_avg_fn=_averaging(chosen.ema_decay))
         self.fabric = _fabric(trainer.device, chosen.precision)
         self.optimiser = torch.optim.AdamW(
             [p for p in module.parameters() if p.requires_grad],
@@ -196,8 +196,7 @@ class _Run:
     def _one_step(self, loss: Loss, batch: Batch, optimiser: Any) -> None:
         batch = batch.to(self.fabric.device)
         seed = self.plan.seed
-        # Dropout knows the global generator only; this is inside fork_rng, so nobody else sees it.
-        torch.manual_seed(seed_of(seed, self.stage, self.step, "global"))
+        _seed_dropout(seed_of(seed, self.stage, self.step, "dropout"), self.fabric.device)
         lr = self.plan.lr_at(self.step, self.clock.elapsed)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
@@ -242,15 +241,9 @@ class _Run:
         """Write a checkpoint of everything that the next step depends on."""
         self.watch.check()
         elapsed = self.clock.elapsed
-        self.files.save(
-            {
-                "module": self.module.state_dict(),
-                "average": self.average.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "step": self.step,
-                "elapsed": elapsed,
-            }
-        )
+        parts = {"module": self.module, "average": self.average, "optimiser": self.optimiser}
+        states = {name: part.state_dict() for name, part in parts.items()}
+        self.files.save({**states, "step": self.step, "elapsed": elapsed})
         self.saved = (self.step, elapsed)
 
     def _call_back(self, on_step: OnStep) -> None:
@@ -273,6 +266,16 @@ def _fabric(device: torch.device, precision: str) -> Fabric:
         # One process, also inside a SLURM job that would let it look for others.
         plugins=[LightningEnvironment()],
     )
+
+
+def _seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed the global generators, the only ones that dropout knows; callers put them back."""
+    # Not torch.manual_seed: it takes longer than a small step, for devices that are not in use.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
 
 
 def _averaging(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:

@@ -71,7 +71,7 @@ class TrainingLog:
             self.drawn = now
             self.bar.update(self.task, completed=share)
 
-    def write(self, share: float, **entry: float) -> None:
+    def write(self, share: float, **entry: int | float) -> None:
         """Add a line: step, loss, lr, grad_norm, seconds, steps_per_second."""
         line = json.dumps(plain({"stage": self.stage, **entry}, finite=True))
         with file_errors(self.path), self.path.open("a", encoding="utf-8") as file:
@@ -143,7 +143,7 @@ class Watch:
                 "lower training.lr, or look for images with extreme values"
             )
 
-    def report(self, step: int, elapsed: float) -> dict[str, float]:
+    def report(self, step: int, elapsed: float) -> dict[str, int | float]:
         """Entry for the log: means since the last report, and the state of the last step."""
         self.check()
         count = max(step - self.first, 1)
