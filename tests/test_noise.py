@@ -196,6 +196,12 @@ def test_noise_of_an_image_does_not_depend_on_its_batch(name):
     assert not torch.allclose(together[0], together[1])
 
 
+@pytest.mark.parametrize("name", NOISES)
+def test_two_draws_from_one_stream_differ(name):
+    x, rng = torch.zeros(1, 1, 16, 24), Rng([3])
+    assert not torch.equal(NOISES[name](x, rng=rng), NOISES[name](x, rng=rng))
+
+
 def test_gaussian_noise_is_standard_normal():
     noise = gaussian(torch.zeros(20, 1, 64, 64), rng=streams(20))
     assert noise.mean().item() == pytest.approx(0, abs=0.02)

@@ -56,7 +56,8 @@ def pyramid(x: Images, *, discount: float = 0.8, rng: Rng) -> Images:
         discount: factor on the noise of each coarser level.
         rng: one stream per image.
     """
-    images = [one_pyramid(x.shape[1:], discount, Rng([seed])) for seed in rng.fork("pyramid").seeds]
+    seeds = rng.integers(0, 2**62).tolist()
+    images = [one_pyramid(x.shape[1:], discount, Rng([seed])) for seed in seeds]
     return torch.cat(images).to(x)
 
 
