@@ -1,5 +1,6 @@
 """Thresholds from healthy maps: exact rates, conformal p-values, refusals, round trip."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -84,9 +85,10 @@ def test_p_values_of_exchangeable_scores_are_valid():
     below = []
     for _ in range(600):
         *known, new = rng.normal(10, 1, 20)
-        scores = {**to_dict(CALIBRATION), "scores": known, "subjects": [str(n) for n in range(19)]}
-        scores["scan_quantiles"] = {}
-        below.append(Calibration.from_dict(scores).p_value(new) <= 0.1)
+        subjects = tuple(map(str, range(19)))
+        healthy_scores = tuple(map(float, known))
+        made = dataclasses.replace(CALIBRATION, scores=healthy_scores, subjects=subjects)
+        below.append(made.p_value(float(new)) <= 0.1)
     assert np.mean(below) <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 600)
     assert np.mean(below) >= 0.1 - 3 * np.sqrt(0.1 * 0.9 / 600)
 

@@ -28,7 +28,7 @@ def brute_dice(scores, lesion, threshold):
 
 
 @given(problem=problems())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_exact_metrics_equal_scikit_learn(problem):
     scores, lesion = problem
     ap = metrics.average_precision_score(lesion, scores)
@@ -38,7 +38,7 @@ def test_exact_metrics_equal_scikit_learn(problem):
 
 
 @given(problem=problems())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_oracle_dice_equals_trying_every_threshold(problem):
     scores, lesion = problem
     tried = [brute_dice(scores, lesion, t) for t in [-1.0, *np.unique(scores)[:-1]]]
@@ -59,7 +59,7 @@ def test_exact_metrics_do_not_change_under_monotone_maps(problem):
 
 @pytest.mark.parametrize("mantissa", [4, 8, 10])
 @given(problem=problems(elements=fine))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_binned_metrics_stay_within_their_bounds(mantissa, problem):
     scores, lesion = problem
     counts = voxel.binned_counts(scores, lesion, mantissa=mantissa)
