@@ -167,7 +167,7 @@ def test_a_stopped_training_ends_with_the_bits_of_an_unbroken_one(tmp_path, unbr
 def test_ctrl_c_ends_the_step_and_writes_a_checkpoint(tmp_path, unbroken, call):
     net = tiny_net()
     loss = stopping_loss(net, call, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train(tmp_path, net=net, loss=loss)
     state = torch.load(tmp_path / "stage.ckpt", weights_only=True)
     assert state["step"] == call
@@ -183,7 +183,7 @@ def test_a_second_ctrl_c_does_not_wait(tmp_path):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train(tmp_path, net=net, loss=stopping_loss(net, 3, twice))
     assert not (tmp_path / "stage.ckpt").exists()
 
@@ -361,7 +361,7 @@ def test_a_time_budget_is_shared_and_kept_over_a_stop(tmp_path):
     changes = {"steps": None, "time_budget": 1.2, "trainer": {"shares": shares}}
     net = tiny_net()
     loss = stopping_loss(net, 5, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train(tmp_path, net=net, loss=loss, **changes)
     used = torch.load(tmp_path / "stage.ckpt", weights_only=True)["elapsed"]
     train(tmp_path, **changes)
@@ -442,7 +442,7 @@ def test_a_cuda_device_trains_resumes_and_finds_a_loss_that_is_no_number(tmp_pat
     trainer = {"device": "cuda"}
     net = tiny_net()
     loss = stopping_loss(net, 12, lambda: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train(tmp_path / "a", net=net, loss=loss, trainer=trainer)
     resumed = train(tmp_path / "a", trainer=trainer)
     whole = train(tmp_path / "b", trainer=trainer)
