@@ -9,14 +9,16 @@ from brainuad.interrupt import stopping
 
 def test_work_is_saved_before_the_signal_does_its_usual_work():
     saved = []
-    with (
-        pytest.raises(KeyboardInterrupt, match=r"^$"),
-        stopping(lambda: saved.append(1)) as stop_if_asked,
-    ):  # noqa: PT012
-        stop_if_asked()
-        signal.raise_signal(signal.SIGINT)
-        assert not saved
-        stop_if_asked()
+
+    def work() -> None:
+        with stopping(lambda: saved.append(1)) as stop_if_asked:
+            stop_if_asked()
+            signal.raise_signal(signal.SIGINT)
+            assert not saved
+            stop_if_asked()
+
+    with pytest.raises(KeyboardInterrupt, match=r"^$"):
+        work()
     assert saved == [1]
 
 

@@ -1,8 +1,8 @@
 """Prepared scans as small integers: how the store keeps intensity and brain in one number.
 
 0 is outside the brain and 1 + round(4095 x) is intensity x inside it, so that one read gives both.
-These 12 bits err by at most 1.3e-4: half of what float16 errs near 1, in less space. 8 bits would
-err by 2e-3, which is near the noise of a good scan (``benchmarks/store.py``).
+These 12 bits err by at most 1.3e-4: half of what float16 errs near 1, in a tenth less space. 8 bits
+would save a third of the space and err by 2e-3 (``benchmarks/store.py``).
 """
 
 from typing import TypeAlias
