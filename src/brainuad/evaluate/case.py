@@ -145,9 +145,9 @@ def _binary(mask: np.ndarray, case: Case, name: str) -> np.ndarray:
         )
     if mask.dtype == bool:
         return mask
-    strange = np.setdiff1d(mask, [0, 1])
-    if strange.size:
-        found = ", ".join(f"{v:g}" for v in strange[:5])
+    strange = (mask != 0) & (mask != 1)
+    if strange.any():
+        found = ", ".join(f"{v:g}" for v in np.unique(mask[strange])[:5])
         raise DataError(
             f"{case.subject}: {name} holds the labels {found}; only 0 and 1 are understood, "
             "merge or drop the others first"

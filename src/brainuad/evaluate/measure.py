@@ -11,9 +11,12 @@ from brainuad.evaluate import voxel
 from brainuad.evaluate.case import Case
 from brainuad.evaluate.lesion import Candidates, Lesions, candidates, match_lesions
 from brainuad.evaluate.voxel import Counts, Overlap
+from brainuad.histogram import COARSE_MANTISSA, MANTISSA
 from brainuad.postprocess import Postprocess, label_components, scan_score
 
 PLAIN = Postprocess(median=0)
+"""No component filter."""
+_BINS = {"lesion": MANTISSA, "clean": COARSE_MANTISSA, "sham": COARSE_MANTISSA}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Measured:
     oracle: float
     """Highest Dice over all thresholds, chosen on this case's own truth; NaN without a lesion."""
     counts: Counts
-    """Binned, inside the region."""
+    """Inside the region; in fine bins for lesion cases, which are pooled, else in coarse ones."""
     at: Mapping[float, AtRate]
     """By healthy false-positive rate."""
     candidates: Candidates
@@ -98,7 +101,7 @@ def measure(
         score=scan_score(case.anomaly, case.region),
         auprc=float(voxel.ap_of_counts(exact.lesion, exact.other)) if exact else math.nan,
         oracle=float(voxel.max_dice_of_counts(exact.lesion, exact.other)) if exact else math.nan,
-        counts=voxel.binned_counts(scores, truth),
+        counts=voxel.binned_counts(scores, truth, mantissa=_BINS[case.kind]),
         at={rate: _at_rate(mask, lesion, case) for rate, mask in masks.items()},
         candidates=_candidates(masks, lesion, case),
     )
