@@ -9,8 +9,9 @@ import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -237,7 +238,7 @@ def _check_file(*paths: Path) -> None:
             raise DataError(f"{path}: the file is empty; copy or download it again")
 
 
-def _with_stream(path: Path, read: Callable[[IO[bytes]], Any]) -> Any:
+def _with_stream(path: Path, read: Callable[[BufferedIOBase], Any]) -> Any:
     """What ``read`` makes of the bytes of a file, unpacked where they are packed."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
@@ -250,7 +251,7 @@ def _with_stream(path: Path, read: Callable[[IO[bytes]], Any]) -> Any:
             ) from error
 
 
-def _read_header(stream: IO[bytes], path: Path) -> nib.Nifti1Header:
+def _read_header(stream: BufferedIOBase, path: Path) -> nib.Nifti1Header:
     """The header as it stands in the file, not silently repaired."""
     block = stream.read(540)
     size = next(
@@ -306,7 +307,7 @@ def _qform(header: nib.Nifti1Header, who: str, unit: int) -> Affine:
     return gate.checked_affine(who, affine, unit, name="qform")
 
 
-def _read_values(stream: IO[bytes], path: Path, header: nib.Nifti1Header) -> np.ndarray:
+def _read_values(stream: BufferedIOBase, path: Path, header: nib.Nifti1Header) -> np.ndarray:
     """Scaled values in the order of the file; reads to the end, so that checksums are compared."""
     dtype = _data_type(header, path)
     offset = float(header["vox_offset"])
