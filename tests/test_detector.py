@@ -1,0 +1,333 @@
+import dataclasses
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import brainuad
+from brainuad.detector import Detector
+from brainuad.phantom import phantom
+from brainuad.postprocess import Postprocess
+from brainuad.prepare import prepare_scan, recipe
+from brainuad.scan import read_scan
+from brainuad.store import Store
+from brainuad.train_settings import TrainSettings
+from brainuad.types import DataError, MissingError, UnavailableError, UsageError
+
+SHAPE = (20, 24, 20)
+AFFINE = np.array([[8.0, 0, 0, -76], [0, 8, 0, -109], [0, 0, 8, -71], [0, 0, 0, 1]])
+PARTS = ("detector.yaml", "weights.safetensors", "calibration.json", "card.md")
+AS_IS = recipe("phantom")
+
+
+def person(name, modality="T1w"):
+    return phantom(name, shape=SHAPE, affine=AFFINE, modality=modality)
+
+
+def prepared(name):
+    return prepare_scan(person(name), AS_IS)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fit") / "store"
+    store = Store.create(
+        folder, recipe_hash=AS_IS.hash, affine=AFFINE, shape=SHAPE, modality="T1w"
+    )
+    for n in range(3):
+        store.add(prepared(f"healthy-{n}").scan)
+    return store
+
+
+def fitted(store, folder, method="dae", **options):
+    detector = Detector.create(method, preset="tiny", recipe=AS_IS, options=options)
+    detector.fit(store, TrainSettings(steps=2, batch_size=4), work=folder, progress=False)
+    detector.calibrate([prepared("calib-0"), prepared("calib-1")], cohort="phantoms")
+    return detector
+
+
+@pytest.fixture(scope="module")
+def detector(store, tmp_path_factory):
+    return fitted(store, tmp_path_factory.mktemp("work"))
+
+
+@pytest.fixture(scope="module")
+def folder(detector, tmp_path_factory):
+    return detector.save(tmp_path_factory.mktemp("saved") / "my-dae")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A scan in a file whose axes are not RAS+, with the voxels as 16-bit integers."""
+    scan = person("sub-07")
+    axes = nib.orientations.axcodes2ornt("PSR")
+    image = nib.Nifti1Image(scan.voxels.astype(np.int16), scan.affine)
+    image = image.as_reoriented(
+        nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), axes)
+    )
+    image.set_sform(image.affine, code=4)
+    image.set_qform(image.affine, code=1)
+    path = tmp_path_factory.mktemp("scan") / "sub-07_T1w.nii.gz"
+    nib.save(image, path)
+    return path
+
+
+# Folder --------------------------------------------------------------------------------------------
+
+
+def test_a_loaded_detector_says_the_same(detector, folder):
+    assert {p.name for p in folder.iterdir()} == set(PARTS)
+    other = brainuad.load(folder)
+    mine, its = (d.detect(person("x"), seed=3) for d in (detector, other))
+    assert np.array_equal(mine.anomaly, its.anomaly)
+    assert np.array_equal(mine.mask, its.mask)
+    assert (mine.score, mine.percentile) == (its.score, its.percentile)
+    assert other.name == "my-dae"
+
+
+@pytest.mark.parametrize("part", ["detector.yaml", "weights.safetensors"])
+def test_a_missing_part_is_named(folder, tmp_path, part):
+    copy(folder, tmp_path / "d", leave=part)
+    with pytest.raises(MissingError, match=f"{part} is missing"):
+        Detector.load(tmp_path / "d")
+
+
+def test_without_calibration_there_is_no_threshold(folder, tmp_path):
+    copy(folder, tmp_path / "d", leave="calibration.json")
+    found = Detector.load(tmp_path / "d").detect(person("x"))
+    assert found.mask is None
+    assert found.percentile is None
+    with pytest.raises(UsageError, match="no threshold, so there is no mask; run `brainuad calib"):
+        found.save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("detector.yaml", "detector.yaml"),
+        ("weights.safetensors", "weights.safetensors: damaged, or of another detector"),
+        ("calibration.json", "calibration.json: damaged"),
+    ],
+)
+def test_a_damaged_part_is_named(folder, tmp_path, part, said):
+    copy(folder, tmp_path / "d")
+    raw = (tmp_path / "d" / part).read_bytes()
+    (tmp_path / "d" / part).write_bytes(raw[: len(raw) // 2] + b"\x00{")
+    with pytest.raises((DataError, UsageError), match=said):
+        Detector.load(tmp_path / "d")
+
+
+def test_a_calibration_of_other_post_processing_is_refused(folder, tmp_path):
+    copy(folder, tmp_path / "d")
+    path = tmp_path / "d" / "detector.yaml"
+    path.write_text(path.read_text().replace("median: 3", "median: 5"))
+    with pytest.raises(DataError, match="another detector \\(post-processing"):
+        Detector.load(tmp_path / "d")
+
+
+def test_weights_of_another_detector_are_refused(store, folder, tmp_path):
+    other = fitted(store, tmp_path / "work", noise_std=0.4).save(tmp_path / "other")
+    copy(folder, tmp_path / "d")
+    raw = (other / "weights.safetensors").read_bytes()
+    (tmp_path / "d" / "weights.safetensors").write_bytes(raw)
+    with pytest.raises(DataError, match="of another detector"):
+        Detector.load(tmp_path / "d")
+
+
+def test_no_folder_and_not_a_detector(tmp_path):
+    with pytest.raises(MissingError, match="no such detector folder"):
+        Detector.load(tmp_path / "nowhere")
+    with pytest.raises(MissingError, match=r"detector\.yaml is missing"):
+        Detector.load(tmp_path)
+
+
+def test_saving_never_replaces_what_is_no_detector(detector, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match="holds other files"):
+        detector.save(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_saving_again_replaces_the_detector(detector, folder, tmp_path):
+    target = detector.save(tmp_path / "d")
+    assert detector.save(target) == target
+    assert {p.name for p in tmp_path.iterdir()} == {"d"}
+    assert np.array_equal(
+        Detector.load(target).detect(person("x")).anomaly, detector.detect(person("x")).anomaly
+    )
+
+
+def copy(source, target, leave=None):
+    target.mkdir()
+    for path in source.iterdir():
+        if path.name != leave:
+            (target / path.name).write_bytes(path.read_bytes())
+
+
+# Creating and fitting ------------------------------------------------------------------------------
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(UsageError, match="method 'madad': unknown; choose from .*mad_ad"):
+        Detector.create("madad")
+    with pytest.raises(UsageError, match="unknown preset 'huge'; choose from .*default"):
+        Detector.create("dae", preset="huge")
+    with pytest.raises(UsageError, match=r"noise_sdt.*noise_std"):
+        Detector.create("dae", options={"noise_sdt": 1})
+
+
+def test_options_reach_into_the_preset():
+    detector = Detector.create("mad_ad", preset="tiny", options={"map": {"sign": "dark"}})
+    options = detector.method.options
+    assert (options.map.sign, options.map.gate) == ("dark", True)
+    assert options.size == "tiny"
+
+
+def test_starting_weights_depend_on_the_seed_alone():
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = Detector.create("dae", preset="tiny").weights_hash
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(2)
+    assert Detector.create("dae", preset="tiny").weights_hash == first
+
+
+def test_a_store_of_another_recipe_is_refused(store, tmp_path):
+    detector = Detector.create("dae", preset="tiny", recipe="default-t1")
+    with pytest.raises(DataError, match="prepared with recipe .* prepare the scans again"):
+        detector.fit(store, work=tmp_path)
+
+
+def test_scans_of_the_fit_cannot_calibrate(detector):
+    with pytest.raises(DataError, match="healthy-1: was fitted on, so it cannot calibrate"):
+        detector.calibrate([prepared("healthy-1")])
+
+
+def test_an_unfitted_detector_says_so():
+    with pytest.raises(UnavailableError, match="not fitted yet"):
+        Detector.create("dae", preset="tiny", recipe=AS_IS).detect(person("x"))
+
+
+# Detecting -----------------------------------------------------------------------------------------
+
+
+def test_the_mask_is_the_map_above_the_calibrated_threshold(detector):
+    found = detector.detect(person("x"))
+    threshold = detector.calibration.thresholds[0.01]
+    assert np.array_equal(found.mask, found.anomaly > threshold)
+    assert sum(row["volume_mm3"] for row in found.components) == pytest.approx(
+        found.mask.sum() * 8**3
+    )
+    assert found.record["threshold"]["source"] == "healthy-fpr"
+
+
+def test_calibration_scans_are_marked_at_the_calibrated_rate(detector):
+    marked = total = 0
+    for name in ("calib-0", "calib-1"):
+        found = detector.detect(person(name))
+        marked, total = marked + found.mask.sum(), total + found.scan.brain.sum()
+    assert marked / total <= 0.01
+    assert marked / total == pytest.approx(0.01, abs=2 / total + 1e-4)
+
+
+@pytest.mark.parametrize("method", ["dae", "mad_ad"])
+def test_batch_size_does_not_change_the_map(store, tmp_path, method):
+    detector = fitted(store, tmp_path, method)
+    maps = [detector.detect(person("x"), batch_size=n).anomaly for n in (1, 7, 32)]
+    for other in maps[1:]:
+        assert np.abs(other - maps[0]).max() <= 1e-5
+
+
+def test_a_batch_size_of_zero_is_refused(detector):
+    with pytest.raises(UsageError, match="batch size is 0"):
+        detector.detect(person("x"), batch_size=0)
+
+
+def test_another_modality_is_refused(detector):
+    with pytest.raises(DataError, match="is FLAIR, detector .* takes T1w"):
+        detector.detect(person("x", modality="FLAIR"))
+
+
+def test_a_threshold_never_meets_another_map(store, tmp_path):
+    detector = fitted(store, tmp_path)
+    detector.config = dataclasses.replace(detector.config, postprocess=Postprocess(median=5))
+    with pytest.raises(DataError, match="post-processing"):
+        detector.detect(person("x"))
+
+
+# Writing -------------------------------------------------------------------------------------------
+
+
+def test_outputs_lie_on_the_files_own_grid(detector, file, tmp_path):
+    written = detector.detect(file).save(tmp_path)
+    source = nib.load(file)
+    for kind in ("anomalymap", "mask", "healthy"):
+        image = nib.load(written[kind])
+        assert image.shape == source.shape
+        assert np.array_equal(image.affine, source.affine)
+        for code in ("sform_code", "qform_code"):
+            assert int(image.header[code]) == int(source.header[code])
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "sub-07_T1w_anomalymap.nii.gz",
+        "sub-07_T1w_mask.nii.gz",
+        "sub-07_T1w_healthy.nii.gz",
+        "sub-07_T1w_components.tsv",
+        "sub-07_T1w_uad.json",
+    }
+
+
+def test_two_runs_write_the_same_voxels(detector, file, tmp_path):
+    pairs = [detector.detect(file, seed=1).save(tmp_path / n) for n in "ab"]
+    for kind in ("anomalymap", "mask", "healthy", "components"):
+        assert pairs[0][kind].read_bytes() == pairs[1][kind].read_bytes()
+
+
+def test_the_record_tells_where_the_numbers_come_from(detector, file, tmp_path):
+    found = detector.detect(file)
+    record = json.loads(found.save(tmp_path)["record"].read_text())
+    assert record["score"] == pytest.approx(found.score)
+    assert record["healthy_percentile"] == found.percentile
+    assert record["threshold"]["value"] == detector.calibration.thresholds[0.01]
+    assert record["hashes"] == detector.hashes()
+    assert record["anomaly_ml"] == pytest.approx(found.mask.sum() * 8**3 / 1000)
+    assert record["files"]["mask"] == "sub-07_T1w_mask.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("level", "kinds"),
+    [
+        ("minimal", {"mask", "components", "record"}),
+        ("full", {"mask", "components", "record", "anomalymap", "healthy", "brain"}),
+    ],
+)
+def test_levels_choose_what_is_written(detector, file, tmp_path, level, kinds):
+    written = detector.detect(file).save(tmp_path, level=level)
+    assert set(written) == kinds
+    assert {p.name for p in tmp_path.iterdir()} == {p.name for p in written.values()}
+
+
+def test_the_healthy_counterpart_is_in_the_scans_own_intensity(detector, file, tmp_path):
+    scan = read_scan(file)
+    healthy = detector.detect(file).healthy
+    inside = prepare_scan(scan, AS_IS).original.brain
+    assert np.array_equal(healthy[~inside], scan.voxels[~inside])
+    low, high = np.percentile(scan.voxels[inside], [1, 99])
+    assert low - 1 <= healthy[inside].min()
+    assert healthy[inside].max() > low + 0.2 * (high - low)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_a_broken_off_write_leaves_the_older_outputs(detector, file, tmp_path, error):
+    detector.detect(file, seed=1).save(tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def page(path, finding):
+        path.write_text("half")
+        raise error
+
+    with pytest.raises(error):
+        detector.detect(file, seed=2).save(tmp_path, page=page)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
