@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -14,7 +15,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
-    "sphinx.ext.viewcode",
 ]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -24,7 +24,7 @@ templates_path = ["_templates"]
 autosummary_generate = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -54,6 +54,16 @@ def write_help(app: Sphinx) -> None:
     (HERE / "reference" / "commands.md").write_text(head + "\n".join(sections), encoding="utf-8")
 
 
+def plain(
+    app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Docstrings are plain text: bars and stars outside of literals mean themselves."""
+    for number, line in enumerate(lines):
+        pieces = line.split("``")
+        pieces[::2] = [re.sub(r"(?<![\\*])([|*])(?!\*)", r"\\\1", piece) for piece in pieces[::2]]
+        lines[number] = "``".join(pieces)
+
+
 def setup(app: Sphinx) -> None:
-    if (HERE.parent / "src" / "brainuad" / "cli.py").exists():
-        app.connect("builder-inited", write_help)
+    app.connect("builder-inited", write_help)
+    app.connect("autodoc-process-docstring", plain, priority=900)
