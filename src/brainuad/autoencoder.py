@@ -44,7 +44,7 @@ PRESETS = {
     "kl-f8-small": Architecture(width=32, multipliers=(1, 2, 2), blocks=1, fold=2),
     "kl-f4-small": Architecture(width=32, multipliers=(1, 2), blocks=1, fold=2),
     "tiny": Architecture(
-        width=8, multipliers=(1, 1, 1), blocks=1, latent_channels=2, middle_attention=False
+        width=8, multipliers=(1, 1), blocks=1, latent_channels=2, middle_attention=False, fold=2
     ),
 }
 """``kl-f8`` is the published one (83,649,253 parameters); the others are ours, for a CPU."""

@@ -12,7 +12,7 @@ from brainuad.calibrate import Calibration, Calibrator, check_same
 from brainuad.card import card
 from brainuad.config import to_dict
 from brainuad.detect import Finding, in_own_intensity
-from brainuad.detector_config import DetectorConfig, configured, new_method
+from brainuad.detector_config import DetectorConfig, configured, new_method, training_settings
 from brainuad.detector_files import hash_of_weights, read_detector, write_detector
 from brainuad.encoding import brain_of
 from brainuad.manifest import hash_of, run_manifest
@@ -109,7 +109,7 @@ class Detector:
                 f"{store.path}: prepared with recipe {store.recipe_hash}, this detector has "
                 f"{self.config.recipe.hash}; prepare the scans again"
             )
-        settings = settings or TrainSettings()
+        settings = settings or training_settings(self.config.method)
         self.method = new_method(self.config, seed=settings.seed)
         minimise = Trainer(
             settings,
@@ -215,7 +215,7 @@ class Detector:
         device: str = "cpu",
         rate: float = RATE,
     ) -> Finding:
-        """As :meth:`detect`, for a scan that went through this detector's recipe already."""
+        """As :meth:`detect`, for a scan that this detector's recipe prepared already."""
         started = time.perf_counter()
         anomaly, healthy = canonical_maps(
             self.method,
@@ -240,11 +240,8 @@ class Detector:
             percentile=None,
             record=self.record(seed, time.perf_counter() - started),
         )
-        return finding if self.calibration is None else self.marked(finding, rate)
-
-    def marked(self, finding: Finding, rate: float = RATE) -> Finding:
-        """The finding with the mask, components and percentile that the calibration gives."""
-        assert self.calibration is not None
+        if self.calibration is None:
+            return finding
         check_same(self.calibration, **self.hashes())
         return finding.marked(self.calibration, self.config.postprocess, rate)
 

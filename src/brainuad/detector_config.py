@@ -11,6 +11,7 @@ from brainuad.method import Method, method_class, preset_options
 from brainuad.postprocess import Postprocess
 from brainuad.prepare import Recipe
 from brainuad.scan import Scan
+from brainuad.train_settings import TrainSettings
 from brainuad.types import DataError
 
 
@@ -97,6 +98,12 @@ def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return kind(options)
+
+
+def training_settings(method: str, changes: Mapping[str, Any] | None = None) -> TrainSettings:
+    """How a method is trained: the general defaults, the method's own, then ``changes``."""
+    own = {**method_class(method).training, **(changes or {})}
+    return build(TrainSettings, own, where="training")
 
 
 def merged(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Batches(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """What a method says of a batch: the anomaly map and, where it has one, the healthy counterpart."""
+    """What a method says of a batch: anomaly map and, where it has one, healthy counterpart."""
 
     anomaly: AnomalyMap
     healthy: Images | None = None
@@ -70,7 +70,9 @@ Loss = Callable[[Batch, Rng], PerItem]
 class Minimise(Protocol):
     """The trainer, as a method sees it: lower ``loss`` by changing the parameters of ``module``."""
 
-    def __call__(self, stage: str, module: nn.Module, loss: Loss, batches: Batches) -> None: ...
+    def __call__(self, stage: str, module: nn.Module, loss: Loss, batches: Batches) -> None:
+        """Train one stage, which has a name of its own within the method."""
+        ...
 
 
 class Method(nn.Module, ABC):
@@ -90,6 +92,8 @@ class Method(nn.Module, ABC):
     """What it takes: ``axial`` (2-D slices), ``volume`` (3-D); the first is the default."""
     stages: ClassVar[Mapping[str, float]] = {}
     """Training stages in order, with their share of a time budget; empty for closed forms."""
+    training: ClassVar[Mapping[str, Any]] = {}
+    """Settings of the training that suit this method, where the person asks for nothing else."""
     Options: ClassVar[type]
     """Frozen dataclass of every option with its default."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}

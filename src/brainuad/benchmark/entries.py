@@ -12,6 +12,7 @@ from brainuad.benchmark.data import BenchmarkData
 from brainuad.benchmark.prepared import Shelf
 from brainuad.config import seconds, to_dict
 from brainuad.detector import Detector
+from brainuad.detector_config import training_settings
 from brainuad.method import Batch, Batches, Loss, method_class, preset_options
 from brainuad.train import TrainSettings
 from brainuad.types import UsageError
@@ -60,7 +61,10 @@ class Entry:
         return f"{self.method}-{self.preset}"
 
     def settings(self, common: TrainSettings) -> TrainSettings:
-        """How this entry is trained."""
+        """How this entry is trained: as suits the method, then as ``common`` says otherwise."""
+        general = to_dict(TrainSettings())
+        changes = {k: v for k, v in to_dict(common).items() if v != general[k]}
+        common = training_settings(self.method, changes)
         if self.steps is not None:
             return replace(common, steps=self.steps, epochs=None, time_budget=None)
         if self.time_budget is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from brainuad.config import build, dump_yaml, load_yaml, override, to_dict
 from brainuad.detector import Detector
 from brainuad.detector_config import merged
+from brainuad.detector_config import training_settings as training_settings_of
 from brainuad.method import method_class, method_names, preset_options
 from brainuad.postprocess import Postprocess
 from brainuad.train import TrainSettings
@@ -83,7 +84,7 @@ def defaults_for(base: Mapping[str, Any]) -> dict[str, Any]:
         "modality": modality,
         "recipe": RECIPES.get(modality, "default-t1"),
         method: to_dict(options),
-        "training": to_dict(TrainSettings()),
+        "training": to_dict(training_settings_of(method)),
         "postprocess": to_dict(Postprocess()),
     }
 

@@ -109,6 +109,10 @@ class MadAd(Method):
     paper = "Beizaee et al. 2025, IPMI, arXiv 2502.16943"
     space = "latent"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "denoiser": 0.65}
+    training: ClassVar[Mapping[str, Any]] = {
+        "lr": {"autoencoder": 1e-3, "denoiser": 7e-4},
+        "batch_size": {"autoencoder": 16, "denoiser": 32},
+    }
     Options = MadAdOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": SMALL,
