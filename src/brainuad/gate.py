@@ -164,5 +164,22 @@ def grid_distance(shape: tuple[int, ...], affine: Affine, other: Affine) -> floa
     return float(np.linalg.norm(apart, axis=1).max())
 
 
+def check_same_grid(
+    who: str, mask: tuple[tuple[int, ...], Affine], scan: tuple[tuple[int, ...], Affine]
+) -> None:
+    """Refuse a mask on another grid than its scan's; each grid is a shape and an affine."""
+    if mask[0] != scan[0]:
+        raise DataError(
+            f"{who}: the mask has shape {mask[0]}, the scan {scan[0]} (in RAS+ order); "
+            "resample the mask onto the scan first"
+        )
+    apart = grid_distance(mask[0], mask[1], scan[1])
+    if apart > 0.1:
+        raise DataError(
+            f"{who}: the mask lies {apart:.3g} mm away from its scan; "
+            "resample it onto the grid of the scan first"
+        )
+
+
 def _numbers(values: np.ndarray) -> str:
     return " x ".join(f"{float(v):g}" for v in values)

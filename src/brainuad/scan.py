@@ -4,10 +4,7 @@ Readers of NIfTI accept a good deal of nonsense in silence: wrong checksums, spa
 singular matrices, voxels that are not numbers. Here each of these is an error with a remedy.
 """
 
-import gzip
 import re
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
@@ -21,13 +18,12 @@ from nibabel.spatialimages import HeaderDataError
 
 from brainuad import gate
 from brainuad.manifest import atomic_path, file_errors
-from brainuad.types import Affine, DataError, Mask, MissingError, UsageError, Volume
+from brainuad.scan_file import header_block, parts, raw_values, scan_stem, subject_of, with_stream
+from brainuad.types import Affine, DataError, Mask, UsageError, Volume
 
-SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
 _DTYPES = {"map": np.float32, "image": np.float32, "mask": np.uint8, "labels": np.uint16}
 _HEADERS: dict[int, type[nib.Nifti1Header]] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _MAGIC = (b"n+1", b"ni1", b"n+2", b"ni2")
-_MOST_EXTRA_BYTES = 2**26
 
 Kind = Literal["map", "image", "mask", "labels"]
 
@@ -79,7 +75,8 @@ class Scan:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """Edge lengths of a voxel in mm, along i, j, k."""
-        return tuple(float(v) for v in np.linalg.norm(self.affine[:3, :3], axis=0))
+        i, j, k = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
+        return i, j, k
 
 
 def read_scan(
@@ -113,7 +110,7 @@ def read_scan(
         voxels=voxels,
         affine=affine,
         modality=modality,
-        subject=subject or _subject(path),
+        subject=subject or subject_of(path),
         source=source,
     )
     if brain is None:
@@ -133,7 +130,7 @@ def read_mask(path: str | Path, *, like: Scan, empty: bool = False) -> Mask:
         DataError: another shape or place than the scan, other values than 0 and 1, or empty.
     """
     values, affine, _ = _read(Path(path))
-    _check_same_grid(str(path), values.shape, affine, like)
+    gate.check_same_grid(str(path), (values.shape, affine), (like.voxels.shape, like.affine))
     gate.check_mask(str(path), values, empty=empty)
     return values > 0
 
@@ -168,41 +165,14 @@ def write_volume(
         image.to_filename(temporary)
 
 
-def scan_stem(path: str | Path) -> str:
-    """Name of a file without its NIfTI ending."""
-    name = Path(path).name
-    ending = next((s for s in SUFFIXES if name.lower().endswith(s)), "")
-    return name[: len(name) - len(ending)]
-
-
-def _subject(path: Path) -> str:
-    found = re.match(r"sub-[A-Za-z0-9]+", path.name)
-    return found.group() if found else scan_stem(path)
-
-
-def _check_same_grid(who: str, shape: tuple[int, ...], affine: Affine, like: Scan) -> None:
-    if shape != like.voxels.shape:
-        raise DataError(
-            f"{who}: the mask has shape {shape}, the scan {like.subject} {like.voxels.shape} "
-            "(in RAS+ order); resample the mask onto the scan first"
-        )
-    apart = gate.grid_distance(shape, affine, like.affine)
-    if apart > 0.1:
-        raise DataError(
-            f"{who}: the mask lies {apart:.3g} mm away from the scan {like.subject}; "
-            "resample it onto the grid of the scan first"
-        )
-
-
 def _read(path: Path) -> tuple[Volume, Affine, FileGrid]:
     """Voxels and affine in RAS+ order, and how they lie in the file."""
-    header_path, data_path = _parts(path)
     with file_errors(path):
-        _check_file(header_path, data_path)
-        header = _with_stream(header_path, lambda stream: _read_header(stream, path))
+        header_path, data_path = parts(path)
+        header = with_stream(header_path, lambda stream: _read_header(stream, path))
         shape = gate.checked_shape(str(path), header["dim"])
         affine = _affine(header, str(path), shape)
-        values = _with_stream(data_path, lambda stream: _read_values(stream, path, header))
+        values = with_stream(data_path, lambda stream: _read_values(stream, path, header))
     orientation = orientations.io_orientation(affine)
     grid = FileGrid(
         path=str(path),
@@ -216,58 +186,10 @@ def _read(path: Path) -> tuple[Volume, Affine, FileGrid]:
     return np.ascontiguousarray(voxels), affine @ to_file, grid
 
 
-def _parts(path: Path) -> tuple[Path, Path]:
-    """The file with the header and the file with the voxels."""
-    name = path.name.lower()
-    if not name.endswith(SUFFIXES):
-        raise DataError(
-            f"{path}: not a NIfTI name ({', '.join(SUFFIXES)}); convert the scan to NIfTI"
-        )
-    if name.endswith((".hdr", ".img")):
-        return path.with_suffix(".hdr"), path.with_suffix(".img")
-    return path, path
-
-
-def _check_file(*paths: Path) -> None:
-    for path in paths:
-        if path.is_dir():
-            raise DataError(f"{path}: is a folder; give one NIfTI file")
-        if not path.exists():
-            raise MissingError(f"{path}: no such file; check the path")
-        if path.stat().st_size == 0:
-            raise DataError(f"{path}: the file is empty; copy or download it again")
-
-
-def _with_stream(path: Path, read: Callable[[BufferedIOBase], Any]) -> Any:
-    """What ``read`` makes of the bytes of a file, unpacked where they are packed."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        try:
-            return read(gzip.GzipFile(fileobj=file) if packed else file)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DataError(
-                f"{path}: gzip stream damaged or cut off ({error}); copy or download it again"
-            ) from error
-
-
 def _read_header(stream: BufferedIOBase, path: Path) -> nib.Nifti1Header:
     """The header as it stands in the file, not silently repaired."""
-    block = stream.read(540)
-    size = next(
-        (
-            int.from_bytes(block[:4], end)
-            for end in ("little", "big")
-            if int.from_bytes(block[:4], end) in _HEADERS
-        ),
-        None,
-    )
-    if size is None or len(block) < size:
-        raise DataError(
-            f"{path}: not a NIfTI file (no header of 348 or 540 bytes at its start); "
-            "convert the scan to NIfTI"
-        )
-    header = _HEADERS[size](block[:size], check=False)
+    block = header_block(stream, path, _HEADERS)
+    header = _HEADERS[len(block)](block, check=False)
     magic = bytes(header["magic"])[:3]
     if magic not in _MAGIC:
         raise DataError(
@@ -282,11 +204,12 @@ def _affine(header: nib.Nifti1Header, who: str, shape: tuple[int, int, int]) -> 
     unit = int(header["xyzt_units"]) % 8
     gate.checked_spacing(who, np.asarray(header["pixdim"][1:4], dtype=float), unit)
     found = {}
-    if header["sform_code"] > 0:
-        sform = gate.checked_affine(who, header.get_sform(), unit, name="sform")
-        found["sform"] = sform, int(header["sform_code"])
-    if header["qform_code"] > 0:
-        found["qform"] = _qform(header, who, unit), int(header["qform_code"])
+    sform_code, qform_code = int(header["sform_code"]), int(header["qform_code"])
+    if sform_code > 0:
+        sform = np.asarray(header.get_sform(), dtype=float)
+        found["sform"] = gate.checked_affine(who, sform, unit, name="sform"), sform_code
+    if qform_code > 0:
+        found["qform"] = _qform(header, who, unit), qform_code
     if not found:
         raise DataError(
             f"{who}: sform and qform have the code 0, so left and right are not known; "
@@ -299,7 +222,7 @@ def _affine(header: nib.Nifti1Header, who: str, shape: tuple[int, int, int]) -> 
 
 def _qform(header: nib.Nifti1Header, who: str, unit: int) -> Affine:
     try:
-        affine = header.get_qform()
+        affine = np.asarray(header.get_qform(), dtype=float)
     except (HeaderDataError, ValueError) as error:
         raise DataError(
             f"{who}: the qform is not a rotation ({error}); correct the header"
@@ -308,19 +231,14 @@ def _qform(header: nib.Nifti1Header, who: str, unit: int) -> Affine:
 
 
 def _read_values(stream: BufferedIOBase, path: Path, header: nib.Nifti1Header) -> np.ndarray:
-    """Scaled values in the order of the file; reads to the end, so that checksums are compared."""
-    dtype = _data_type(header, path)
-    offset = float(header["vox_offset"])
-    if not 0 <= offset < 2**31:
-        raise DataError(f"{path}: the voxels begin at byte {offset:g}; correct the header")
-    count = int(np.prod(header.get_data_shape()))
-    needed = int(offset) + count * dtype.itemsize
-    # Read no more than there is: a damaged header may promise terabytes.
-    content = stream.read(needed)
-    gate.checked_bytes(str(path), needed, len(content))
-    if len(stream.read(_MOST_EXTRA_BYTES)) == _MOST_EXTRA_BYTES:
-        raise DataError(f"{path}: much longer than its header says; export the scan again")
-    raw = np.frombuffer(content, dtype=dtype, count=count, offset=int(offset))
+    """Scaled values in the order of the file."""
+    raw = raw_values(
+        stream,
+        path,
+        dtype=_data_type(header, path),
+        offset=float(header["vox_offset"]),
+        count=int(np.prod(header.get_data_shape())),
+    )
     return gate.checked_voxels(str(path), _scaled(raw, header, path))
 
 
@@ -341,7 +259,7 @@ def _scaled(raw: np.ndarray, header: nib.Nifti1Header, path: Path) -> np.ndarray
         slope, inter = header.get_slope_inter()
     except HeaderDataError as error:
         raise DataError(f"{path}: scl_slope and scl_inter make no sense; {error}") from error
-    if slope is None or (slope == 1 and inter == 0):
+    if slope is None or inter is None or (slope == 1 and inter == 0):
         return raw
     return raw * slope + inter
 
