@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brainuad import manifest
@@ -130,6 +130,7 @@ def test_files_get_the_permissions_of_ordinary_files(tmp_path):
     assert stat.S_IMODE(ours) == stat.S_IMODE(theirs)
 
 
+@settings(max_examples=40)
 @given(VALUES)
 def test_json_is_read_back_as_written(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "value.json"
@@ -143,6 +144,7 @@ def test_json_has_null_for_numbers_that_json_cannot_hold(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": None, "b": [None, 1.5]}
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(), VALUES))
 def test_hash_does_not_depend_on_the_order_of_keys(value):
     backwards = dict(reversed(value.items()))

@@ -197,37 +197,35 @@ def test_training_in_another_thread_works_without_signals(tmp_path, unbroken):
 
 
 KILLED = """
-import os, signal, sys, time, random
+import os, random, signal, sys, threading, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from tests.test_train import train
-from tests.training import denoising, tiny_net
+from tests.test_train import stopping_loss, train
+from tests.training import tiny_net
 
-def slow(net):
-    usual = denoising(net)
-    def loss(batch, rng):
+def kill_soon():
+    me = os.getpid()
+    threading.Timer(0.02 * random.random(), os.kill, (me, signal.SIGKILL)).start()
+
+def train_and_die(folder):
+    net = tiny_net()
+    mortal = stopping_loss(net, random.randint(2, 25), kill_soon)
+
+    def slow(batch, rng):
         time.sleep(0.003)
-        return usual(batch, rng)
-    return loss
+        return mortal(batch, rng)
 
-folder, draw, killed = Path(sys.argv[1]), random.Random(), 0
-while killed < 3:
+    train(folder, net=net, loss=slow, steps=160, checkpoint_steps=1)
+    os._exit(0)
+
+folder = Path(sys.argv[1])
+for _ in range(3):
     child = os.fork()
     if child == 0:
-        net = tiny_net()
-        train(folder, net=net, loss=slow(net), steps=160, checkpoint_steps=1)
-        os._exit(0)
-    at = draw.randint(5, 30) + 40 * killed
-    while True:
-        time.sleep(0.001)
-        log = folder / "log.jsonl"
-        if log.exists() and 5 * len(log.read_text().splitlines()) >= at:
-            break
-    time.sleep(draw.random() * 0.02)
-    os.kill(child, signal.SIGKILL)
+        train_and_die(folder)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "ended before it was killed"
-    killed += 1
+assert not (folder / "stage.json").exists()
 train(folder, steps=160)
 """
 
@@ -368,7 +366,7 @@ def test_a_time_budget_is_shared_and_kept_over_a_stop(tmp_path):
     seconds = json.loads((tmp_path / "stage.json").read_text())["seconds"]
     assert 0 < used < seconds
     # One step more than the budget at most, on a machine that may be busy.
-    assert 0.3 <= seconds < 0.3 + 0.5
+    assert 0.3 <= seconds < 0.3 + 2
     entries = log_of(tmp_path)
     assert entries[-1]["lr"] < 0.5 * max(entry["lr"] for entry in entries)
 

@@ -50,10 +50,10 @@ def test_a_bar_is_shown_on_terminals_only_and_when_asked_for(
 def test_the_clock_goes_on_where_it_was_and_rests_when_told():
     clock = Clock(100.0)
     with clock.stopped():
-        time.sleep(0.05)
+        time.sleep(0.3)
     begin = clock.elapsed
     time.sleep(0.02)
-    assert 100 <= begin < 100.04
+    assert 100 <= begin < 100.25
     assert clock.elapsed - begin >= 0.02
 
 
