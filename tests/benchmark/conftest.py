@@ -74,6 +74,20 @@ def make_ready(data: Path, subject: str, kind: str, size: str) -> dict[str, str]
             "size_bin": size, "contrast": "strong"}  # fmt: skip
 
 
+def make_patient(data: Path, word: str, modality: str) -> dict[str, str]:
+    """One modality of a patient; the lesion is the same in all."""
+    scan = phantom("patient", modality=modality, shape=(20, 24, 20), affine=COARSE)
+    shape = np.zeros(scan.voxels.shape, bool)
+    shape[11:16, 10:15, 10:15] = True
+    planted = plant(scan, shape, seed=1, contrast=0.9)
+    name = f"patient26_{word}"
+    files = {"image": f"{name}_img.nii.gz", "gt": f"{name}_gt.nii.gz", "region": f"{name}_r.nii.gz"}
+    save(data / "ready" / files["image"], planted.scan.voxels, scan)
+    save(data / "ready" / files["gt"], planted.lesion, scan, "mask")
+    save(data / "ready" / files["region"], scan.voxels > 0, scan, "mask")
+    return {"case": name, "kind": "lesion", **files, "size_bin": "", "contrast": ""}
+
+
 def write_table(path: Path, rows: list[dict[str, str]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as handle:
@@ -87,7 +101,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder like the shared one: data, benchmarks/ixi-stroke, benchmarks/mslub."""
     root = tmp_path_factory.mktemp("shared")
     data, bench = root / "data", root / "benchmarks"
-    roles = {f"p{n}": "train" for n in range(10)}
+    roles: dict[str, str] = {f"p{n}": "train" for n in range(10)}
     roles |= {"c1": "calibrate", "c2": "calibrate", "s1": "test", "s2": "test"}
     people = []
     for subject, role in roles.items():
@@ -101,6 +115,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ready = [make_ready(data, "s1", kind, "S") for kind in ("lesion", "clean", "sham")]
     ready += [make_ready(data, "s2", kind, "L") for kind in ("lesion", "clean")]
     write_table(bench / "ixi-stroke" / "ready.csv", ready)
+    modalities = (("flair", "FLAIR"), ("t1", "T1w"), ("t2", "T2w"))
+    patient = [make_patient(data, word, modality) for word, modality in modalities]
+    write_table(bench / "mslub" / "ready.csv", patient)
     (bench / "make_cases.py").write_text(PROGRAM, encoding="utf-8")
     (bench / "baselines_dev.csv").write_text(
         "benchmark,method,auprc_subject,auprc_subject_lo,auprc_subject_hi,dice_max_pooled\n"

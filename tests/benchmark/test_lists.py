@@ -148,3 +148,15 @@ def test_method_twice_is_refused(shared: Path, tmp_path: Path):
 
 def test_untrained_entry_is_a_method():
     assert Entry.parse(UNTRAINED).method == "intensity"
+
+
+def test_mslub_is_one_task_for_each_modality(shared: Path, tmp_path: Path):
+    tasks = load_benchmark("mslub", shared, tmp_path / "cases")
+    assert [t.name for t in tasks] == ["mslub/FLAIR", "mslub/T1w", "mslub/T2w"]
+    assert [len(t.train) for t in tasks] == [0, 10, 0]
+    for task in tasks:
+        (case,), (healthy,) = task.cases, task.calibration
+        assert healthy.path == case.image
+        assert healthy.without == case.truth
+        methods = [e.label for e in entries_of(task, ["dae:dark"])]
+        assert methods == (["dae-dark"] if task.train else ["intensity-bright"])

@@ -10,12 +10,13 @@ import pytest
 
 from brainuad.benchmark import LOADERS, RunSettings, run_benchmark
 from brainuad.benchmark import data as lists
-from brainuad.benchmark import run as module
 from brainuad.benchmark.found import load_kept
+from brainuad.benchmark.prepared import load_prepared
 from brainuad.detector import Detector
-from brainuad.prepare import recipe
+from brainuad.prepare import prepare_scan, recipe
 from brainuad.report.tables import read_results
-from brainuad.types import UsageError
+from brainuad.scan import read_mask, read_scan
+from brainuad.types import DataError, UsageError
 
 METHODS = ("intensity:dark", "healthy_atlas:dark", "dae:tiny@2")
 QUICK = RunSettings(workers=1, progress=False, resamples=50)
@@ -30,6 +31,19 @@ def as_they_are(*words: Any) -> Any:
 @pytest.fixture(autouse=True)
 def _phantoms(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOADERS, "ixi-stroke", as_they_are)
+
+
+@pytest.fixture
+def plain_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page of words only: pictures take most of the time of a small run."""
+
+    def write(path: Path, outcomes: Any, **words: Any) -> None:
+        path.write_text(f"{words['summary']} {words['failures']}", encoding="utf-8")
+
+    monkeypatch.setattr("brainuad.benchmark.run.write_page", write)
+
+
+plain = pytest.mark.usefixtures("plain_page")
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +127,7 @@ def test_page_shows_results_pictures_and_simple_methods(out: Path):
     assert ">bright<" not in page
 
 
+@plain
 def test_second_run_does_nothing_again_and_gives_the_same_table(
     out: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -128,6 +143,7 @@ def test_second_run_does_nothing_again_and_gives_the_same_table(
     assert (out / "results.csv").read_bytes() == before
 
 
+@plain
 def test_lost_map_is_made_again_and_is_the_same(out: Path, shared: Path):
     path = out / "maps" / "dae-tiny" / "s2_lesion.npz"
     before = load_kept(path).anomaly
@@ -136,6 +152,7 @@ def test_lost_map_is_made_again_and_is_the_same(out: Path, shared: Path):
     np.testing.assert_array_equal(load_kept(path).anomaly, before)
 
 
+@plain
 def test_interrupted_run_goes_on(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     whole = Detector.detect_prepared
     calls = []
@@ -156,6 +173,7 @@ def test_interrupted_run_goes_on(shared: Path, tmp_path: Path, monkeypatch: pyte
     assert not [p for p in (tmp_path / "out").rglob(".*") if p.is_file()]
 
 
+@plain
 def test_mini_takes_fewer_cases_and_says_so(shared: Path, tmp_path: Path):
     settings = replace(QUICK, mini=True)
     page = run_benchmark(
@@ -167,6 +185,7 @@ def test_mini_takes_fewer_cases_and_says_so(shared: Path, tmp_path: Path):
         run_benchmark("ixi-stroke", data=shared, out=tmp_path, settings=QUICK)
 
 
+@plain
 def test_detectors_of_an_earlier_run_are_used(
     out: Path, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -184,15 +203,14 @@ def test_other_training_than_before_is_refused(out: Path, shared: Path):
         run_benchmark("ixi-stroke", data=shared, out=out, methods=["dae:tiny@3"], settings=QUICK)
 
 
+@plain
 def test_scan_that_cannot_be_prepared_is_reported_and_scored_as_nothing_found(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    whole = module.prepare_all.__globals__["prepare_scan"]
-
     def fail_for_one(scan: Any, how: Any) -> Any:
         if scan.subject == "s2_lesion":
-            raise lists.DataError("s2_lesion: registration failed; check it")
-        return whole(scan, how)
+            raise DataError("s2_lesion: registration failed; check it")
+        return prepare_scan(scan, how)
 
     monkeypatch.setattr("brainuad.benchmark.prepared.prepare_scan", fail_for_one)
     page = run_benchmark(
@@ -202,3 +220,28 @@ def test_scan_that_cannot_be_prepared_is_reported_and_scored_as_nothing_found(
     (line,) = [r for r in records(tmp_path / "per_case.csv")
                if (r["subject"], r["kind"]) == ("s2", "lesion")]  # fmt: skip
     assert float(line["dice_at_fpr_0.01"]) == 0
+
+
+def test_patient_is_calibrated_outside_the_lesions(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def flair_alone(*words: Any) -> Any:
+        task = lists._mslub(*words)[0]
+        return (replace(task, recipe=recipe("phantom")),)
+
+    monkeypatch.setitem(LOADERS, "mslub", flair_alone)
+    run_benchmark("mslub", data=shared, out=tmp_path, methods=METHODS, settings=QUICK)
+    (row,) = [r for r in read_results(tmp_path / "results.csv") if r.metric == "auprc_subject"]
+    assert (row.dataset, row.method, row.preset) == ("mslub/FLAIR", "intensity", "bright")
+    assert row.value > 3 * value(tmp_path, "intensity", "prevalence")
+    (healthy,) = (tmp_path / "prepared").rglob("calibration/*.npz")
+    (tested,) = (tmp_path / "prepared").rglob("test/*.npz")
+    truth = read_mask(
+        tmp_path / "cases" / "patient26_flair_gt.nii.gz",
+        like=read_scan(tmp_path / "cases" / "patient26_flair_img.nii.gz"),
+    )
+    brain = load_prepared(healthy).original.brain
+    whole = load_prepared(tested).original.brain
+    assert brain is not None
+    assert whole is not None
+    np.testing.assert_array_equal(brain, whole & ~truth)
