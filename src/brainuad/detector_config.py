@@ -102,7 +102,7 @@ def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:
 
 def training_settings(method: str, changes: Mapping[str, Any] | None = None) -> TrainSettings:
     """How a method is trained: the general defaults, the method's own, then ``changes``."""
-    own = {**method_class(method).training, **(changes or {})}
+    own = {**method_class(method).train_with, **(changes or {})}
     return build(TrainSettings, own, where="training")
 
 

@@ -92,7 +92,7 @@ class Method(nn.Module, ABC):
     """What it takes: ``axial`` (2-D slices), ``volume`` (3-D); the first is the default."""
     stages: ClassVar[Mapping[str, float]] = {}
     """Training stages in order, with their share of a time budget; empty for closed forms."""
-    training: ClassVar[Mapping[str, Any]] = {}
+    train_with: ClassVar[Mapping[str, Any]] = {}
     """Settings of the training that suit this method, where the person asks for nothing else."""
     Options: ClassVar[type]
     """Frozen dataclass of every option with its default."""

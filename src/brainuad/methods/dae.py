@@ -49,7 +49,7 @@ class Dae(Method):
     paper = "Kascenas et al. 2022, MIDL; 2023, Medical Image Analysis"
     space = "pixel"
     stages: ClassVar[Mapping[str, float]] = {"denoise": 1.0}
-    training: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
+    train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = DaeOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}},
