@@ -1,7 +1,20 @@
 """Preparation: any scan in, the same tensor everywhere, and the way back."""
 
 from brainuad.prepare.grid import MNI_2MM, Grid
+from brainuad.prepare.many import Outcome, prepare_many
 from brainuad.prepare.pipeline import Prepared, prepare_scan
 from brainuad.prepare.recipe import RECIPES, Recipe, recipe
+from brainuad.prepare.save import save_prepared
 
-__all__ = ["MNI_2MM", "RECIPES", "Grid", "Prepared", "Recipe", "prepare_scan", "recipe"]
+__all__ = [
+    "MNI_2MM",
+    "RECIPES",
+    "Grid",
+    "Outcome",
+    "Prepared",
+    "Recipe",
+    "prepare_many",
+    "prepare_scan",
+    "recipe",
+    "save_prepared",
+]

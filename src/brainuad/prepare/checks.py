@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from brainuad.prepare.measure import brain_ml, dice
+from brainuad.prepare.measure import brain_ml, dice, known_brain
 from brainuad.prepare.template import template_brain
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
@@ -46,12 +46,12 @@ class Checks:
 def _overlap(scan: Scan, asked: float | None) -> float:
     if asked is None:
         return 1.0
-    return dice(scan.brain, template_brain(scan.voxels.shape, scan.affine))
+    return dice(known_brain(scan), template_brain(scan.voxels.shape, scan.affine))
 
 
 def _coverage(work: Work) -> float:
-    there = work.scan.brain.sum() * abs(np.linalg.det(work.scan.affine[:3, :3]))
-    whole = work.original.brain.sum() * abs(np.linalg.det(work.placed[:3, :3]))
+    there = known_brain(work.scan).sum() * abs(np.linalg.det(work.scan.affine[:3, :3]))
+    whole = known_brain(work.original).sum() * abs(np.linalg.det(work.placed[:3, :3]))
     return min(1.0, float(there / whole))
 
 

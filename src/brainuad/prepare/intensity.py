@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from brainuad.equalise import equalise
+from brainuad.prepare.measure import known_brain
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import DataError, UsageError, Volume
@@ -33,16 +34,17 @@ class Intensity:
         """The work with the voxels of its scan stretched."""
         low, high = _percentiles(work.scan, self.low, self.high)
         values = np.clip((work.scan.voxels - low) / (high - low), 0, 1)
-        voxels = np.where(work.scan.brain, values, 0).astype(np.float32)
+        voxels = np.where(known_brain(work.scan), values, 0).astype(np.float32)
         if self.equalise:
             voxels = _equalised(voxels, work.scan)
         return work.with_scan(voxels=voxels).note(intensity=[low, high])
 
 
 def _percentiles(scan: Scan, *percent: float) -> tuple[float, float]:
-    if scan.brain is None or not scan.brain.any():
+    inside = scan.voxels[known_brain(scan)]
+    if not inside.size:
         raise DataError(f"{scan.subject}: no brain to measure intensities in; give a brain mask")
-    low, high = (float(v) for v in np.percentile(scan.voxels[scan.brain], percent))
+    low, high = (float(v) for v in np.percentile(inside, percent))
     if not high > low:
         raise DataError(
             f"{scan.subject}: the brain has one intensity, {low:g}; give a scan with contrast"

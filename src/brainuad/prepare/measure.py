@@ -3,13 +3,19 @@
 import numpy as np
 
 from brainuad.scan import Scan
-from brainuad.types import Mask
+from brainuad.types import DataError, Mask
+
+
+def known_brain(scan: Scan) -> Mask:
+    """The brain mask of a scan; an error when no step has found it yet."""
+    if scan.brain is None:
+        raise DataError(f"{scan.subject}: no brain mask yet; put the brain step first")
+    return scan.brain
 
 
 def brain_ml(scan: Scan) -> float:
     """Volume of the brain of a scan in ml."""
-    assert scan.brain is not None
-    return float(scan.brain.sum() * abs(np.linalg.det(scan.affine[:3, :3])) / 1000)
+    return float(known_brain(scan).sum() * abs(np.linalg.det(scan.affine[:3, :3])) / 1000)
 
 
 def dice(a: Mask, b: Mask) -> float:

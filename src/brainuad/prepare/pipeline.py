@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.manifest import plain
-from brainuad.prepare.measure import brain_ml
+from brainuad.prepare.measure import brain_ml, known_brain
 from brainuad.prepare.recipe import Recipe, step_name
 from brainuad.prepare.resample import resample
 from brainuad.prepare.work import Work
@@ -42,7 +42,7 @@ class Prepared:
         values = resample(
             volume, self.scan.affine, self.original.voxels.shape, self.placed, order=order
         )
-        return np.where(self.original.brain, values, 0).astype(np.float32)
+        return np.where(known_brain(self.original), values, 0).astype(np.float32)
 
     def mask_to_original(self, mask: Mask) -> Mask:
         """A mask brought to the original grid: voxels at least half covered, inside the brain."""
@@ -50,7 +50,7 @@ class Prepared:
         share = resample(
             mask.astype(np.float32), self.scan.affine, self.original.voxels.shape, self.placed
         )
-        return (share >= 0.5) & self.original.brain
+        return (share >= 0.5) & known_brain(self.original)
 
     def _check(self, volume: np.ndarray) -> None:
         if volume.shape != self.scan.voxels.shape:

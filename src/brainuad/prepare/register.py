@@ -1,21 +1,25 @@
 """Affine registration of a brain to the MNI152 template."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import SimpleITK as itk  # noqa: N813 - a toolkit, not a class
 from scipy import ndimage
 
-from brainuad.prepare.measure import brain_ml
+from brainuad.prepare.measure import brain_ml, known_brain
 from brainuad.prepare.resample import box, resample
 from brainuad.prepare.template import template
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import Affine, DataError, Mask, Volume
 
+Pose: TypeAlias = itk.Euler3DTransform | itk.AffineTransform
+"""Template to scan, in the axes of SimpleITK."""
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """SimpleITK grows to the left and to the back where RAS+ grows to the right and to the front."""
 _SCALES = (0.55, 1.8)
@@ -34,6 +38,9 @@ class Register:
     """12 parameters, 6 parameters, or leave the scan where it is."""
     levels_mm: tuple[float, ...] = (8.0, 4.0)
     """Spacing of the template on each level, coarse to fine."""
+    rim: float = 0.15
+    """Added to the intensities of both brains, as a share of their range, so that the outline
+    counts too: the rim of a brain is dark, and little differs from the emptiness around it."""
     iterations: int = 200
     """Most steps of the optimiser on each level."""
 
@@ -43,57 +50,52 @@ class Register:
             return work
         matrix = self.matrix(work.scan)
         placed = matrix @ work.placed
-        work = replace(work, placed=placed).with_scan(affine=matrix @ work.scan.affine)
+        work = replace(work, placed=placed).with_scan(affine=matrix @ work.scan.affine, source=None)
         return work.note(matrix=matrix)
 
     def matrix(self, scan: Scan) -> Affine:
         """Millimetres of the scan to MNI152 millimetres."""
-        found = self._start(scan)
-        for level in self.levels_mm:
-            method, moving = self._method(level), _moving(scan, level)
-            method.SetInitialTransform(found, inPlace=True)
-            method.Execute(_fixed(level)[0], moving)
+        with _one_thread():
+            found = self._start(scan)
+            for level in self.levels_mm:
+                method = self._method(level)
+                method.SetInitialTransform(found, inPlace=True)
+                method.Execute(_fixed(level, self.rim)[0], _moving(scan, level, self.rim))
         return _checked(np.linalg.inv(_matrix(found)), scan.subject)
 
-    def _start(self, scan: Scan) -> itk.Transform:
+    def _start(self, scan: Scan) -> Pose:
         """The best of some head poses about the centre of the brain: nod first, then the rest."""
-        best = self._best(scan, [(nod, 0, 0) for nod in (-40, -20, 0, 20, 40)])
-        turns = product([best[0]], (-20, 0, 20), (-20, 0, 20))
-        return self._posed(scan, self._best(scan, list(turns)))
-
-    def _best(self, scan: Scan, poses: list[tuple[float, float, float]]) -> tuple[float, ...]:
         level = self.levels_mm[0]
-        method, fixed, moving = self._method(level), _fixed(level)[0], _moving(scan, level)
+        fixed, moving = _fixed(level, self.rim)[0], _moving(scan, level, self.rim)
+        method, upright = self._method(level), _upright(scan)
 
         def cost(pose: tuple[float, float, float]) -> float:
-            method.SetInitialTransform(self._posed(scan, pose))
+            method.SetInitialTransform(self._turned(upright, pose))
             return method.MetricEvaluate(fixed, moving)
 
-        return min(poses, key=cost)
+        nod, _, _ = min(((nod, 0, 0) for nod in (-40, -20, 0, 20, 40)), key=cost)
+        best = min(product([nod], (-20, 0, 20), (-20, 0, 20)), key=cost)
+        return self._turned(upright, best)
 
-    def _posed(self, scan: Scan, degrees: tuple[float, ...]) -> itk.Transform:
-        """Template to scan: centre of brain to centre of brain, turned; brain sizes matched."""
-        whole = template()
-        centre = _centre(whole.brain, whole.affine)
+    def _turned(self, upright: itk.Similarity3DTransform, degrees: Sequence[float]) -> Pose:
+        """A pose turned about its centre; a rigid one forgets the difference in size."""
         found = itk.Euler3DTransform()
-        found.SetCenter(_flip(centre))
-        found.SetTranslation(_flip(_centre(scan.brain, scan.affine) - centre))
+        found.SetCenter(upright.GetCenter())
+        found.SetTranslation(upright.GetTranslation())
         found.SetRotation(*np.deg2rad(degrees).tolist())
         if self.kind == "rigid":
             return found
-        size = np.cbrt(brain_ml(scan) / brain_ml(whole))
         affine = itk.AffineTransform(3)
         affine.SetCenter(found.GetCenter())
         affine.SetTranslation(found.GetTranslation())
-        affine.SetMatrix((size * np.array(found.GetMatrix())).tolist())
+        affine.SetMatrix((upright.GetScale() * np.array(found.GetMatrix())).tolist())
         return affine
 
     def _method(self, level_mm: float) -> itk.ImageRegistrationMethod:
         method = itk.ImageRegistrationMethod()
-        method.SetNumberOfThreads(1)
         method.SetMetricAsMattesMutualInformation(32)
         method.SetMetricSamplingStrategy(method.NONE)
-        method.SetMetricFixedMask(_fixed(level_mm)[1])
+        method.SetMetricFixedMask(_fixed(level_mm, self.rim)[1])
         method.SetInterpolator(itk.sitkLinear)
         # Longer first steps leave the valley: the fit then ends far away, at a lower overlap.
         method.SetOptimizerAsRegularStepGradientDescent(
@@ -107,25 +109,29 @@ class Register:
 
 
 @lru_cache(maxsize=4)
-def _fixed(level_mm: float) -> tuple[itk.Image, itk.Image]:
+def _fixed(level_mm: float, rim: float) -> tuple[itk.Image, itk.Image]:
     """The template at a spacing, and where it is compared: its brain and 2 voxels around it."""
-    whole = template()
-    values, affine = _coarse(whole.voxels, whole.affine, level_mm)
+    values, affine = _level(template(), level_mm, rim)
     near = ndimage.binary_dilation(values > 0.02 * values.max(), iterations=2)
     return _image(values, affine), _image(near.astype(np.uint8), affine)
 
 
-def _moving(scan: Scan, level_mm: float) -> itk.Image:
-    low, high = box(scan.brain)
+def _moving(scan: Scan, level_mm: float, rim: float) -> itk.Image:
+    """The brain of a scan, twice as fine as the template on this level."""
+    return _image(*_level(scan, level_mm / 2, rim))
+
+
+def _level(scan: Scan, spacing_mm: float, rim: float) -> tuple[Volume, Affine]:
+    """The brain of a scan at a spacing, between ``rim`` and 1 + ``rim``, in emptiness."""
+    brain = known_brain(scan)
+    low, high = box(brain)
     cut = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     affine = scan.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ low
-    inside = scan.brain[cut]
-    values = scan.voxels[cut]
+    inside, values = brain[cut], scan.voxels[cut]
     bottom, top = np.percentile(values[inside], (0.5, 99.5))
-    bottom = min(bottom, 0.0) if bottom < 0 else 0.0
-    values = np.clip((values - bottom) / max(top - bottom, 1e-12), 0, 1)
-    return _image(*_coarse(np.where(inside, values, 0), affine, level_mm / 2))
+    values = np.clip((values - bottom) / max(top - bottom, 1e-12), 0, 1) + rim
+    return _coarse(np.where(inside, values, 0), affine, spacing_mm)
 
 
 def _coarse(volume: Volume, affine: Affine, spacing_mm: float) -> tuple[Volume, Affine]:
@@ -149,7 +155,38 @@ def _image(values: Volume, affine: Affine) -> itk.Image:
     return image
 
 
-def _matrix(transform: itk.Transform) -> Affine:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for the whole toolkit while the block runs.
+
+    The metric ignores the number set for its method, and with several threads the order of its
+    sums, hence the matrix, differs from run to run.
+    """
+    before = itk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    itk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        itk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
+@lru_cache(maxsize=1)
+def _template_brain() -> tuple[np.ndarray, float]:
+    whole = template()
+    return _centre(known_brain(whole), whole.affine), brain_ml(whole)
+
+
+def _upright(scan: Scan) -> itk.Similarity3DTransform:
+    """Template to scan: centre of brain to centre of brain, brain sizes matched, not turned."""
+    centre, size_ml = _template_brain()
+    found = itk.Similarity3DTransform()
+    found.SetCenter(_flip(centre))
+    found.SetTranslation(_flip(_centre(known_brain(scan), scan.affine) - centre))
+    found.SetScale(float(np.cbrt(brain_ml(scan) / size_ml)))
+    return found
+
+
+def _matrix(transform: Pose) -> Affine:
     """Homogeneous RAS+ matrix of a transform with a centre."""
     turn = np.array(transform.GetMatrix()).reshape(3, 3)
     centre = np.array(transform.GetCenter())

@@ -1,13 +1,14 @@
 """From one grid to another with a single interpolation, finer to coarser without aliasing."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
 from brainuad.prepare.grid import MNI_2MM, Grid
+from brainuad.prepare.measure import known_brain
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import Affine, DataError, Mask, Volume
@@ -22,7 +23,7 @@ class Resample:
 
     grid: Grid = MNI_2MM
     """Where to."""
-    order: Literal[1, 3] = 1
+    order: Literal[1, 3] = 3
     """1 linear, 3 cubic B-spline; the brain is always interpolated linearly."""
 
     def __call__(self, work: Work) -> Work:
@@ -41,7 +42,7 @@ class Crop:
     """Voxels along i, j, k."""
     spacing: float | None = 2.0
     """Edge length of a voxel, mm; None keeps that of the scan."""
-    order: Literal[1, 3] = 1
+    order: Literal[1, 3] = 3
     """1 linear, 3 cubic B-spline."""
 
     def __call__(self, work: Work) -> Work:
@@ -53,7 +54,7 @@ class Crop:
         edges = np.array(scan.spacing)
         zoom = np.ones(3) if self.spacing is None else self.spacing / edges
         zoom = np.where(np.abs(zoom - 1) < 1e-3, 1.0, zoom)
-        low, high = box(_known_brain(scan))
+        low, high = box(known_brain(scan))
         first = (low + high - 1) / 2 - zoom * (np.array(self.shape) - 1) / 2
         first = np.where(zoom == 1, np.floor(first), first)
         step = np.diag([*zoom, 1.0])
@@ -61,34 +62,40 @@ class Crop:
         return scan.affine @ step
 
 
-def resampled(scan: Scan, shape: tuple[int, int, int], affine: Affine, order: int) -> dict:
+def resampled(
+    scan: Scan, shape: tuple[int, int, int], affine: Affine, order: int
+) -> dict[str, Any]:
     """Fields of a scan on another grid: the image inside the brain, and the brain.
 
     Values at the rim are means over brain alone (normalised by the share of brain), so that the
     rim is not darkened by the emptiness around it.
     """
-    brain = _known_brain(scan)
+    brain = known_brain(scan)
     low, high = box(brain)
     cut = tuple(slice(max(0, a - _MARGIN), b + _MARGIN) for a, b in zip(low, high, strict=True))
     inside = brain[cut]
-    base = min(0.0, float(scan.voxels[brain].min()))
-    image = np.where(inside, scan.voxels[cut] - base, 0).astype(np.float32)
+    low, high = float(scan.voxels[brain].min()), float(scan.voxels[brain].max())
+    image = np.where(inside, scan.voxels[cut] - low, 0).astype(np.float32)
     start = scan.affine.copy()
     start[:3, 3] += start[:3, :3] @ [s.start for s in cut]
     share = resample(inside.astype(np.float32), start, shape, affine)
-    values = resample(image, start, shape, affine, order=order)
     new = share > 0.5
-    whole = (
-        share
-        if order == 1
-        else resample(inside.astype(np.float32), start, shape, affine, order=order)
-    )
-    voxels = np.where(new, values / np.where(new, whole, 1) + base, 0).astype(np.float32)
-    return {"voxels": voxels, "brain": new, "affine": affine}
+    if order > 1:
+        share = resample(inside.astype(np.float32), start, shape, affine, order=order, where=new)
+    values = resample(image, start, shape, affine, order=order, where=new)
+    values = np.clip(values / np.where(new, share, 1) + low, low, high)
+    voxels = np.where(new, values, 0).astype(np.float32)
+    return {"voxels": voxels, "brain": new, "affine": affine, "source": None}
 
 
 def resample(
-    volume: Volume, affine: Affine, shape: tuple[int, int, int], to: Affine, *, order: int = 1
+    volume: Volume,
+    affine: Affine,
+    shape: tuple[int, ...],
+    to: Affine,
+    *,
+    order: int = 1,
+    where: Mask | None = None,
 ) -> Volume:
     """Values of a volume at the voxel centres of another grid; 0 beyond its border.
 
@@ -101,21 +108,27 @@ def resample(
         shape: of the new grid.
         to: voxel indices of the new grid to the same mm.
         order: 1 linear, 3 cubic B-spline.
+        where: voxels of the new grid that are wanted; the others become 0. None means all.
     """
     matrix = np.linalg.inv(affine) @ to
-    if np.abs(matrix[:3, :3] - np.eye(3)).max() * max(shape) < 1e-3:
-        nearest = np.round(matrix[:3, 3])
-        if np.abs(matrix[:3, 3] - nearest).max() < 1e-3:
-            return _shifted(volume, nearest.astype(int), shape)
+    first = _whole_voxels(matrix, shape)
+    if first is not None:
+        return _shifted(volume, first, shape)
     values = _smoothed(np.asarray(volume, np.float32), matrix)
-    return ndimage.affine_transform(
-        values,
-        matrix[:3, :3],
-        matrix[:3, 3],
-        output_shape=tuple(shape),
-        order=order,
-        mode="grid-constant",
-    )
+    where = np.ones(shape, bool) if where is None else where
+    points = matrix[:3, :3] @ np.nonzero(where) + matrix[:3, 3:]
+    out = np.zeros(shape, np.float32)
+    out[where] = ndimage.map_coordinates(values, points, order=order, mode="grid-constant")
+    return out
+
+
+def _whole_voxels(matrix: Affine, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The shift between two grids that differ by whole voxels; None when they differ otherwise."""
+    nearest = np.eye(4)
+    nearest[:3, 3] = np.round(matrix[:3, 3])
+    off = np.abs(matrix - nearest).max(axis=0)[:3] @ np.array(shape)
+    off += np.abs(matrix - nearest)[:3, 3].max()
+    return nearest[:3, 3].astype(int) if off < 1e-3 else None
 
 
 def box(mask: Mask) -> tuple[np.ndarray, np.ndarray]:
@@ -126,13 +139,7 @@ def box(mask: Mask) -> tuple[np.ndarray, np.ndarray]:
     return np.array([s[0] for s in spans]), np.array([s[-1] + 1 for s in spans])
 
 
-def _known_brain(scan: Scan) -> Mask:
-    if scan.brain is None:
-        raise DataError(f"{scan.subject}: no brain mask yet; put the brain step first")
-    return scan.brain
-
-
-def _shifted(volume: Volume, first: np.ndarray, shape: tuple[int, int, int]) -> Volume:
+def _shifted(volume: Volume, first: np.ndarray, shape: tuple[int, ...]) -> Volume:
     """Whole voxels cropped and padded: no value changes."""
     out = np.zeros(shape, volume.dtype)
     ends = zip(first, shape, volume.shape, strict=True)

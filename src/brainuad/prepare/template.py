@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from brainuad.prepare.measure import known_brain
 from brainuad.prepare.resample import resample
 from brainuad.scan import Scan, read_scan
 from brainuad.types import Affine, Mask, UnavailableError
@@ -36,7 +37,7 @@ def template() -> Scan:
 def _brain(shape: tuple[int, int, int], place: tuple[float, ...]) -> Mask:
     whole = template()
     affine = np.array(place).reshape(4, 4)
-    return resample(whole.brain.astype(np.float32), whole.affine, shape, affine) > 0.5
+    return resample(known_brain(whole).astype(np.float32), whole.affine, shape, affine) > 0.5
 
 
 def template_brain(shape: tuple[int, int, int], affine: Affine) -> Mask:
