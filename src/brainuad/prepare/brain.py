@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 from scipy import ndimage
+from skimage.measure import label
 
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
@@ -67,10 +68,9 @@ def from_background(scan: Scan) -> Mask:
     inside = scan.voxels != background(scan.voxels)
     if not inside.any():
         return inside
-    pieces, count = ndimage.label(inside)
-    if count > 1:
-        inside = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    return ndimage.binary_fill_holes(inside)
+    pieces = np.asarray(label(inside, connectivity=1))
+    largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    return np.asarray(ndimage.binary_fill_holes(largest))
 
 
 def from_deepbet(scan: Scan) -> Mask:
