@@ -33,6 +33,7 @@ def card(name: str, config: Mapping[str, Any], calibration: Calibration | None) 
         "",
         *calibration_lines(calibration),
         "",
+        "",
     ]
     return "\n".join(lines) + LIMITS
 
