@@ -73,10 +73,10 @@ class DemoSettings:
     clean: int = 4
     """Healthy brains to test on."""
     sizes_ml: Mapping[str, float] = field(
-        default_factory=lambda: {"small": 0.6, "medium": 4.0, "large": 20.0}
+        default_factory=lambda: {"small": 1.0, "medium": 5.0, "large": 25.0}
     )
     """Volume of the lesion, by the name of the size."""
-    contrast: float = 0.6
+    contrast: float = 0.9
     """0 leaves the tissue as it is, 1 replaces it by fluid."""
     shape: tuple[int, int, int] = (64, 80, 64)
     """Voxels of a scan."""

@@ -30,11 +30,12 @@ app = typer.Typer(
 )
 
 
-def version(asked: bool) -> None:
-    """Print the version and stop."""
+def version(asked: bool) -> bool:
+    """Print the version and stop, when asked to."""
     if asked:
         typer.echo(f"brainuad {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -128,5 +128,5 @@ def list_failures(failures: dict[Path, str], *, total: int) -> None:
     """Say which scans failed and leave with exit code 1."""
     complain(f"{len(failures)} of {total} scans failed:")
     for path, why in failures.items():
-        say(f"  {escape(str(path))}: {escape(why)}")
+        say("  " + escape(why if path.name in why else f"{path}: {why}"))
     raise typer.Exit(1)

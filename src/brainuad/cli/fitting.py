@@ -101,6 +101,7 @@ def fit(
         "training": training(steps=steps, time_budget=time_budget, seed=seed),
     }  # fmt: skip
     settings = resolve(config, changes or [], named=named)
+    how = settings.training
     detector = settings.detector()
     healthy = sources(scans, folders=True)
     others = sources(calibrate, folders=True) if calibrate else []
@@ -108,7 +109,7 @@ def fit(
     place = Workplace.at(work or out.with_name(out.name + ".work"), settings, resume=resume)
     store = place.filled(detector, healthy, quiet=quiet)
     detector.name = out.name
-    detector.fit(store, settings.training, work=place.training, device=device, progress=not quiet)
+    detector.fit(store, how, work=place.training, device=device, progress=not quiet)
     if others:
         set_thresholds(detector, others, cohort=cohort, device=device, quiet=quiet)
     detector.save(out)
