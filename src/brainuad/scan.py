@@ -221,6 +221,9 @@ def _affine(header: nib.Nifti1Header, who: str, shape: tuple[int, int, int]) -> 
 
 
 def _qform(header: nib.Nifti1Header, who: str, unit: int) -> Affine:
+    header = header.copy()
+    if header["pixdim"][0] == 0:
+        header["pixdim"][0] = 1  # the NIfTI standard: a sign of 0 means 1
     try:
         affine = np.asarray(header.get_qform(), dtype=float)
     except (HeaderDataError, ValueError) as error:

@@ -101,9 +101,16 @@ def raw_values(
     if not 0 <= offset < 2**31:
         raise DataError(f"{path}: the voxels begin at byte {offset:g}; correct the header")
     needed = int(offset) + count * dtype.itemsize
-    # Read no more than there is: a damaged header may promise terabytes.
-    content = stream.read(needed)
+    content = _at_most(stream, needed)
     gate.checked_bytes(str(path), needed, len(content))
     if len(stream.read(_MOST_EXTRA_BYTES)) == _MOST_EXTRA_BYTES:
         raise DataError(f"{path}: much longer than its header says; export the scan again")
     return np.frombuffer(content, dtype=dtype, count=count, offset=int(offset))
+
+
+def _at_most(stream: BufferedIOBase, count: int) -> bytes:
+    """Bytes up to a number, in pieces: a damaged header may promise more than there is memory."""
+    found = bytearray()
+    while len(found) < count and (piece := stream.read(min(2**24, count - len(found)))):
+        found += piece
+    return bytes(found)
