@@ -1,0 +1,107 @@
+"""A page says of a finding what its record says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.report.made import full
+
+from brainuad.detect import Finding
+from brainuad.prepare import Prepared
+from brainuad.report import found
+from brainuad.scan import Scan
+
+PREPARATION = {
+    "subject": "sub-01",
+    "modality": "T1w",
+    "brain": "background",
+    "input": {
+        "path": "/scans/sub-01_T1w.nii.gz", "shape": [20, 24, 18], "orientation": "RAS",
+        "spacing_mm": [2.0, 2.0, 2.0],
+    },
+    "recipe": {"name": "default-t1"},
+    "recipe_hash": "0123",
+    "checks": {
+        "volume_ml": {"value": 650.0, "limits": [700.0, 2200.0], "status": "warn"},
+        "novelty": {"value": 1.0, "limits": [0.0, 1.0], "status": "pass"},
+    },
+}  # fmt: skip
+RECORD = {
+    "detector": "mine", "method": "dae", "preset": "tiny", "seconds": 1.5,
+    "threshold": {"value": 0.3, "rate": 0.01, "scans": 28, "cohort": "site 1"},
+}  # fmt: skip
+
+
+def finding(**changes: object) -> Finding:
+    volumes = full()
+    assert volumes.anomaly is not None
+    scan = Scan(
+        voxels=volumes.scan, affine=volumes.affine, modality="T1w", subject="sub-01",
+        brain=volumes.brain,
+    )  # fmt: skip
+    made = Finding(
+        scan=scan,
+        prepared=Prepared(scan=scan, original=scan, placed=np.eye(4), report=PREPARATION),
+        anomaly=volumes.anomaly,
+        healthy=volumes.healthy,
+        mask=volumes.mask,
+        components=[{"index": 1, "volume_mm3": 900.0, "max": 0.9, "mean": 0.8, "centroid_x": 4.0}],
+        score=0.7,
+        percentile=96.0,
+        record=RECORD,
+    )
+    return replace(made, **changes)
+
+
+def test_page_tells_score_threshold_and_their_sources():
+    page = found.finding_page(finding(), healthy_scores=[0.1, 0.2])
+    assert (page.title, page.score, page.percentile) == ("sub-01_T1w.nii.gz", 0.7, 96.0)
+    assert page.detector == "mine (dae, tiny)"
+    assert page.volumes is not None
+    assert page.volumes.threshold == 0.3
+    assert page.threshold_source == (
+        "1 % of healthy brain voxels lie above; 28 calibration scans (site 1)"
+    )
+
+
+def test_checks_are_put_in_words_with_what_is_plausible():
+    page = found.finding_page(finding())
+    first, second = page.checks
+    assert (first.name, first.status) == ("brain volume, ml", "warn")
+    assert first.note == "650 (plausible: 700 to 2200)"
+    assert second.name == "novelty"
+
+
+def test_components_have_headings_for_people():
+    (component,) = found.finding_page(finding()).components
+    assert component == {
+        "no.": 1, "volume, mm3": 900.0, "highest": 0.9, "mean": 0.8, "x, mm": 4.0,
+    }  # fmt: skip
+
+
+def test_facts_name_geometry_recipe_and_brain():
+    facts = found.finding_page(finding()).facts
+    assert facts["spacing, mm"] == [2.0, 2.0, 2.0]
+    assert facts["recipe"] == "default-t1 (0123)"
+    assert facts["brain mask"] == "background"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "A healthy brain exceeds the threshold in about 1 %"),
+        ({"healthy": None}, "there is no healthy counterpart"),
+        ({"mask": None, "record": {"method": "dae"}}, "has not been calibrated"),
+    ],
+)
+def test_notes_say_what_is_missing(changes: dict[str, object], words: str):
+    notes = found.finding_page(finding(**changes)).notes
+    assert any(words in note for note in notes)
+
+
+def test_page_is_written(tmp_path: Path):
+    found.write_page(tmp_path / "x.html", finding(), lesion=full().lesion)
+    text = (tmp_path / "x.html").read_text()
+    assert "sub-01_T1w.nii.gz" in text
+    assert "truth" in text
