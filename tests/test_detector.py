@@ -34,9 +34,7 @@ def prepared(name):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fit") / "store"
-    store = Store.create(
-        folder, recipe_hash=AS_IS.hash, affine=AFFINE, shape=SHAPE, modality="T1w"
-    )
+    store = Store.create(folder, recipe_hash=AS_IS.hash, affine=AFFINE, shape=SHAPE, modality="T1w")
     for n in range(3):
         store.add(prepared(f"healthy-{n}").scan)
     return store
@@ -75,7 +73,7 @@ def file(tmp_path_factory):
     return path
 
 
-# Folder --------------------------------------------------------------------------------------------
+# Folder
 
 
 def test_a_loaded_detector_says_the_same(detector, folder):
@@ -168,7 +166,7 @@ def copy(source, target, leave=None):
             (target / path.name).write_bytes(path.read_bytes())
 
 
-# Creating and fitting ------------------------------------------------------------------------------
+# Creating and fitting
 
 
 def test_unknown_names_list_the_known_ones():
@@ -212,7 +210,7 @@ def test_an_unfitted_detector_says_so():
         Detector.create("dae", preset="tiny", recipe=AS_IS).detect(person("x"))
 
 
-# Detecting -----------------------------------------------------------------------------------------
+# Detecting
 
 
 def test_the_mask_is_the_map_above_the_calibrated_threshold(detector):
@@ -259,7 +257,7 @@ def test_a_threshold_never_meets_another_map(store, tmp_path):
         detector.detect(person("x"))
 
 
-# Writing -------------------------------------------------------------------------------------------
+# Writing
 
 
 def test_outputs_lie_on_the_files_own_grid(detector, file, tmp_path):

@@ -90,6 +90,9 @@ class PatchLaw:
     """Least share of rectangles that get noise, in [0, 1]."""
     ratio_max: float = 0.4
     """Largest share of rectangles that get noise; the share of an image is uniform between."""
+    common: float = 0.0
+    """Probability that an image's noise is the same for all cells of a rectangle, in [0, 1].
+    0 is white noise everywhere, as published."""
     brain_rule: Literal["cell", "block"] = "cell"
     """Cells that may get noise: by the brain in the cell, or, as published, in 16-pixel blocks
     of at least 90 % brain."""
@@ -104,6 +107,8 @@ class PatchLaw:
                 f"patch law: sides {self.sides} with probabilities {self.probabilities}; give one "
                 "probability per side, with sum 1"
             )
+        if not 0 <= self.common <= 1:
+            raise UsageError(f"patch law: common {self.common} is no probability; use 0 to 1")
         if min(self.sides) < 1 or not 0 <= shares[0] <= shares[1] <= 1:
             raise UsageError(
                 f"patch law: sides {self.sides}, ratio {shares[0]} to {shares[1]}; use sides of at "
@@ -131,13 +136,35 @@ def brain_cells(law: PatchLaw, brain: Brain, factor: int) -> Bool[Tensor, "batch
 
 def draw_patches(law: PatchLaw, cells: Brain, *, rng: Rng) -> Brain:
     """Cells that get noise: a random share of the rectangles, where ``cells`` allows it."""
-    axes, count = cells.ndim - 2, cells[0].numel()
+    sides = draw_sides(law, cells.ndim - 2, rng=rng.fork("sides"))
+    ratio = rng.uniform(law.ratio_min, law.ratio_max)
+    order = rng.uniforms(cells[0].numel())
+    return patch_mask(sides, ratio, order, cells.shape[2:]).to(cells.device) & cells
+
+
+def draw_sides(law: PatchLaw, axes: int, *, rng: Rng) -> Int[Tensor, "batch axes"]:
+    """Sides of each image's rectangles, in cells along each axis."""
     bounds = torch.tensor(law.probabilities).cumsum(0)[:-1]
     which = torch.bucketize(rng.uniforms(axes), bounds, right=True)
-    sides = torch.tensor(law.sides)[which[:1].expand_as(which) if law.shared else which]
-    ratio = rng.uniform(law.ratio_min, law.ratio_max)
-    order = rng.uniforms(count)
-    return patch_mask(sides, ratio, order, cells.shape[2:]).to(cells.device) & cells
+    return torch.tensor(law.sides)[which[:1].expand_as(which) if law.shared else which]
+
+
+def patch_noise(law: PatchLaw, z: Images, *, rng: Rng) -> Images:
+    """Unit noise for latents: white, or for some images one draw for each rectangle.
+
+    White noise, as published, teaches the mask head to find texture; lesions are smooth. Noise that
+    is constant on a rectangle teaches it to find places that do not fit their surroundings. The
+    rectangles are those that :func:`draw_patches` draws from the same ``rng``.
+    """
+    white = rng.fork("white").normal_like(z)
+    if law.common == 0:
+        return white
+    sides = draw_sides(law, z.ndim - 2, rng=rng.fork("sides"))
+    blocks, _ = rectangles(sides, z.shape[2:])
+    index = blocks.flatten(1)[:, None].expand(-1, z.shape[1], -1)
+    base = rng.fork("base").normal(z.shape[1], z[0, 0].numel()).gather(2, index).reshape(z.shape)
+    common = rng.fork("common").uniform() < law.common
+    return torch.where(common.to(z.device).reshape(-1, *[1] * (z.ndim - 1)), base.to(z), white)
 
 
 def patch_mask(
@@ -157,6 +184,18 @@ def patch_mask(
         order: a number per rectangle, lowest first; entries beyond G are ignored.
         grid: cells along each axis.
     """
+    block, blocks = rectangles(sides, grid)
+    exists = torch.arange(order.shape[1]) < blocks[:, None]
+    rank = order.masked_fill(~exists, torch.inf).argsort(1).argsort(1)
+    clean = (blocks * (1 - ratio.double())).floor().long()
+    noised = rank >= clean[:, None]
+    return noised.gather(1, block.flatten(1)).reshape(len(sides), 1, *grid)
+
+
+def rectangles(
+    sides: Int[Tensor, "batch axes"], grid: torch.Size | tuple[int, ...]
+) -> tuple[Int[Tensor, "batch *cells"], Int[Tensor, " batch"]]:
+    """Number of the rectangle that each cell lies in, row by row, and how many there are."""
     block = torch.zeros(len(sides), *[1] * len(grid), dtype=torch.long)
     blocks = torch.ones(len(sides), dtype=torch.long)
     for axis, cells in enumerate(grid):
@@ -166,8 +205,4 @@ def patch_mask(
         shape = [len(sides)] + [cells if a == axis else 1 for a in range(len(grid))]
         block = block * count.reshape(-1, *[1] * len(grid)) + along.reshape(shape)
         blocks = blocks * count
-    exists = torch.arange(order.shape[1]) < blocks[:, None]
-    rank = order.masked_fill(~exists, torch.inf).argsort(1).argsort(1)
-    clean = (blocks * (1 - ratio.double())).floor().long()
-    noised = rank >= clean[:, None]
-    return noised.gather(1, block.flatten(1)).reshape(len(sides), 1, *grid)
+    return block, blocks

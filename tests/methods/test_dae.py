@@ -28,7 +28,7 @@ def test_a_perfect_copy_finds_nothing_and_pays_the_noise():
     batch = testing.Blobs(6, "axial").get(range(6))
     method = made(Identity(), noise_std=0.2)
     assert (method.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly == 0).all()
-    # the error is the noise itself: interpolation between nodes lowers its variance, never raises it
+    # the error is the noise itself: interpolation between nodes lowers its variance
     share = batch.brain.float().flatten(1).mean(1)
     loss = method.loss(batch, batch.rng(1))
     assert (loss > 0).all()

@@ -35,7 +35,7 @@ def cells(batch, method):
     return torch.zeros(1, 1, *[n // method.autoencoder.factor for n in batch.x.shape[2:]]).bool()
 
 
-# The network as it starts: mad_ad.md invariant 4 ---------------------------------------------------
+# The network as it starts: mad_ad.md invariant 4
 
 
 def test_at_the_start_nothing_is_restored_and_nothing_is_flagged():
@@ -94,7 +94,7 @@ def analytic_net(z, t):
     return torch.tanh(0.8 * z + 0.1 * s), 0.3 - 4 * mean + 0.2 * s
 
 
-# Detection -----------------------------------------------------------------------------------------
+# Detection
 
 
 def test_no_flagged_cell_gives_a_map_of_exactly_zero():
@@ -130,18 +130,31 @@ def test_the_gate_keeps_the_map_near_flagged_cells():
     assert (anomaly[~near] == 0).all()
 
 
+class Blocks(nn.Module):
+    """An autoencoder whose latent is the mean of each block of 4 x 4 pixels."""
+
+    factor, latent_channels = 4, 1
+
+    def encode(self, x):
+        mean = nn.functional.avg_pool2d(x, 4)
+        return mean, torch.full_like(mean, -30.0)
+
+    def decode(self, z):
+        return nn.functional.interpolate(z, scale_factor=4.0, mode="nearest")
+
+
 @pytest.mark.parametrize("source", ["image", "latent", "mask"])
 def test_every_map_source_points_at_the_flagged_cells(source):
     batch = testing.lesioned("axial")
     method = made(map={"source": source, "gate": False, "smooth_px": [1.0], "clip": 0.0})
+    method.autoencoder = Blocks()
     flagged = cells(batch, method)
     flagged[..., 3:5, 5:7] = True
-    method.denoiser = Says(torch.full((1, 2, 1, 1), 3.0), flagged)
+    method.denoiser = Says(torch.full((1, 1, 1, 1), 3.0), flagged)
     anomaly = method.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly
     inside = torch.zeros_like(anomaly).bool()
     inside[..., 12:20, 20:28] = True
-    # a decoder with group norms changes a little everywhere, so the rest is not exactly 0
-    assert anomaly[inside].mean() > 2 * anomaly[batch.brain & ~inside].mean()
+    assert anomaly[inside].mean() > 5 * anomaly[batch.brain & ~inside].mean()
 
 
 def test_one_sided_maps_add_up_to_the_absolute_one():
@@ -167,7 +180,7 @@ def test_the_input_can_be_the_reference():
     assert found.anomaly == pytest.approx(expected.detach(), abs=1e-6)
 
 
-# Fitting -------------------------------------------------------------------------------------------
+# Fitting
 
 
 def test_latents_are_scaled_to_unit_deviation():

@@ -13,7 +13,7 @@ from brainuad.autoencoder import Autoencoder, AutoencoderOptions, Latents
 from brainuad.difference import Sign, one_sided
 from brainuad.latents import LatentCache
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
-from brainuad.noise import PatchLaw, brain_cells, draw_patches
+from brainuad.noise import PatchLaw, brain_cells, draw_patches, patch_noise
 from brainuad.rng import Rng
 from brainuad.sample import Cells, MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
@@ -109,7 +109,7 @@ class MadAd(Method):
     paper = "Beizaee et al. 2025, IPMI, arXiv 2502.16943"
     space = "latent"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "denoiser": 0.65}
-    training: ClassVar[Mapping[str, Any]] = {
+    train_with: ClassVar[Mapping[str, Any]] = {
         "lr": {"autoencoder": 1e-3, "denoiser": 7e-4},
         "batch_size": {"autoencoder": 16, "denoiser": 32},
     }
@@ -149,7 +149,7 @@ class MadAd(Method):
         self.schedule = Cosine(steps=self.options.steps)
         self.register_buffer("scale", torch.tensor(self.options.latent_scale or 1.0))
 
-    # Fitting -----------------------------------------------------------------------------------
+    # Fitting
 
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """Two stages: the autoencoder on images, then the denoiser on cached latents."""
@@ -189,7 +189,8 @@ class MadAd(Method):
         z = self.scale * (mean + (0.5 * logvar).exp() * rng.normal_like(mean))
         t = rng.integers(0, self.options.steps)
         noised = draw_patches(self.options.patches, batch.brain, rng=rng)
-        noisy = self.schedule.add_noise(z, rng.normal_like(z), t)
+        noise = patch_noise(self.options.patches, z, rng=rng)
+        noisy = self.schedule.add_noise(z, noise, t)
         z_t = torch.where(noised, noisy, z)
         x0, logit = self.denoiser(z_t, t.to(z.device))
         return self.restoration_loss(z, x0, noised) + self.options.mask_weight * self.mask_loss(
@@ -209,7 +210,7 @@ class MadAd(Method):
         loss = F.binary_cross_entropy_with_logits(logit, target, reduction="none")
         return loss.flatten(1).mean(1)
 
-    # Detection ---------------------------------------------------------------------------------
+    # Detection
 
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
