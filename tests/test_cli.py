@@ -99,7 +99,7 @@ def fit_words(cohort: Path, out: Path, *more: object) -> list[object]:
     return [*words, "--recipe", "phantom", "--steps", 2, *more]
 
 
-# Help and registries -----------------------------------------------------------------------------
+# Help and registries
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -173,7 +173,7 @@ def test_info(run):
     assert run("info")[0] == 0
 
 
-# Options -----------------------------------------------------------------------------------------
+# Options
 
 
 @given(st.lists(st.sampled_from(["-i", "-o", "--set", "a", "b", "c=1", "--flag"]), max_size=8))
@@ -217,7 +217,7 @@ def test_wrong_usage_leaves_with_2(run, words: list[str], message: str):
     assert message in said
 
 
-# Prepare -----------------------------------------------------------------------------------------
+# Prepare
 
 
 def test_prepare_writes_its_three_files(run, cohort: Path, tmp_path: Path):
@@ -238,7 +238,7 @@ def test_prepare_writes_its_three_files(run, cohort: Path, tmp_path: Path):
     assert json.loads((tmp_path / f"{stem}_prepare.json").read_text())["recipe"]["name"]
 
 
-# Fit and calibrate -------------------------------------------------------------------------------
+# Fit and calibrate
 
 
 def test_fit_writes_a_detector_and_clears_its_work(detector: Path):
@@ -345,7 +345,7 @@ def test_calibrate_may_write_to_another_folder(run, cohort: Path, detector: Path
     assert kept.n == 2
 
 
-# Detect ------------------------------------------------------------------------------------------
+# Detect
 
 
 def test_detect_writes_what_the_contract_says(cohort: Path, found: Path):
@@ -546,7 +546,7 @@ def test_a_bug_is_told_in_one_line_with_a_crash_file(
     assert str(scan) in crash.read_text()
 
 
-# Evaluate and report -----------------------------------------------------------------------------
+# Evaluate and report
 
 
 def test_evaluate_a_folder(run, cohort: Path, found: Path, tmp_path: Path):
@@ -661,7 +661,7 @@ def test_report_of_a_scan_that_has_gone(run, found: Path, tmp_path: Path):
     assert "was made from gone.nii.gz, which is not there" in said
 
 
-# Benchmark and demo ------------------------------------------------------------------------------
+# Benchmark and demo
 
 
 def test_benchmark_hands_its_options_on(run, tmp_path: Path, monkeypatch):

@@ -68,7 +68,7 @@ def stop() -> None:
     raise StopError("in the middle of a step")
 
 
-# What training does ------------------------------------------------------------------------------
+# What training does
 
 
 def test_training_equals_a_plain_loop(tmp_path):
@@ -150,7 +150,7 @@ def test_a_callback_sees_averaged_weights_and_changes_nothing(tmp_path, unbroken
     assert [step for _, step, *_ in seen[1:]] == [7, 14, 21]
 
 
-# Stopping and going on ---------------------------------------------------------------------------
+# Stopping and going on
 
 
 @pytest.mark.parametrize("calls", [(1,), (4,), (9, 3), (23,)])
@@ -332,7 +332,7 @@ def test_a_full_disk_is_an_error_and_keeps_the_last_checkpoint(tmp_path, monkeyp
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-# Ends --------------------------------------------------------------------------------------------
+# Ends
 
 
 def count_steps(folder: Path) -> int:
@@ -403,7 +403,7 @@ def test_nothing_to_learn_from_is_an_error(tmp_path):
         minimise("stage", tiny_net(), never, Dots(0))
 
 
-# Devices -----------------------------------------------------------------------------------------
+# Devices
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:-1", "", "tpu:0", "CPU"])
