@@ -101,9 +101,9 @@ class MadAd(Method):
     Masks follow the paper: 1 = noised. The published code stores the opposite.
 
     Preset ``paper`` follows the paper's text, ``code`` the released code. No source states for the
-    paper: size of the denoiser, patch probabilities and their drawing once per batch, brain share of
-    a noisable cell, weight of the mask loss, eta, intensity scale and smoothing of the map. The
-    values of the preset are choices of this package.
+    paper: size of the denoiser, patch probabilities and their drawing once per batch, brain share
+    of a noisable cell, weight of the mask loss, eta, intensity scale and smoothing of the map.
+    These values of the preset are choices of this package.
 
     References:
         Beizaee, Lodygensky, Desrosiers, Dolz 2025, "MAD-AD: Masked Diffusion for Unsupervised Brain
