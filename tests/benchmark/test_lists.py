@@ -102,6 +102,7 @@ def test_simple_methods_of_the_task_come_with_their_intervals(shared: Path, tmp_
     }
     assert (rows[0].value, rows[0].low, rows[0].high) == (0.1, 0.05, 0.2)
     assert rows[1].threshold_source == "oracle"
+    assert {r.n for r in rows} == {2}
     assert not baselines(task, tmp_path)
 
 

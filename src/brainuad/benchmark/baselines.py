@@ -12,7 +12,8 @@ METRICS = {
     "auprc_subject": ("auprc_subject", "none"),
     "auprc_pooled": ("auprc_pooled", "none"),
     "dice_max_pooled": ("dice_oracle_pooled", "oracle"),
-    "dice_at_1pct": ("dice_at_fpr_0.01", "healthy-fpr"),
+    "dice_at_1pct": ("dice_at_fpr_0.01_pooled", "healthy-fpr"),
+    "healthy_fpr": ("healthy_fpr", "healthy-fpr"),
     "healthy_fp_ml_at_1pct": ("healthy_fp_ml", "healthy-fpr"),
     "auprc_S": ("auprc_subject[size=S]", "none"),
     "auprc_M": ("auprc_subject[size=M]", "none"),
@@ -31,11 +32,10 @@ def baselines(task: BenchmarkData, benchmarks: Path) -> list[Row]:
     with path.open(newline="", encoding="utf-8") as handle:
         lines = [line for line in csv.DictReader(handle) if line["benchmark"] == task.bench]
     chosen = [line for line in lines if line["method"].startswith(task.baselines)]
-    subjects = len({case.subject for case in task.cases})
-    return [row for line in chosen for row in _rows(task, line, subjects)]
+    return [row for line in chosen for row in _rows(task, line)]
 
 
-def _rows(task: BenchmarkData, line: dict[str, str], subjects: int) -> list[Row]:
+def _rows(task: BenchmarkData, line: dict[str, str]) -> list[Row]:
     rows = []
     for column, (metric, source) in METRICS.items():
         value = _number(line.get(column, ""))
@@ -50,7 +50,7 @@ def _rows(task: BenchmarkData, line: dict[str, str], subjects: int) -> list[Row]
                 value=value,
                 low=_number(line.get(f"{column}_lo", "")),
                 high=_number(line.get(f"{column}_hi", "")),
-                n=subjects,
+                n=task.subjects,
                 protocol=FILE,
                 threshold_source=source,
             )

@@ -67,6 +67,8 @@ class BenchmarkData:
     """What a reader of its numbers must know."""
     baselines: tuple[str, ...] = ()
     """Beginnings of the names of the simple methods that are shown beside ours."""
+    subjects: int
+    """Test subjects of the whole list, which the simple methods were measured on."""
 
     def test_source(self, case: TestCase) -> Source:
         """The scan of a test case."""
@@ -143,6 +145,7 @@ def _ixi_stroke(
             cases=tuple(_stroke_case(folder, row, origin) for row in rows),
             notes=("Simulated infarcts with real shapes in T1w scans of healthy people.",),
             baselines=("dark", "atlas_", "dae_"),
+            subjects=len(_people(bench, data, "test")),
         ),
     )
 
@@ -219,6 +222,7 @@ def _mslub_task(modality: str, cases: list[TestCase], train: tuple[Source, ...])
             f"Trained on {trained}; the threshold is from the same patient outside the lesions.",
         ),
         baselines=PREFIX[modality],
+        subjects=len(cases),
     )
 
 

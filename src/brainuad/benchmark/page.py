@@ -92,10 +92,14 @@ def _boards(
     task: BenchmarkData, outcomes: Sequence[Outcome], benchmarks: Path
 ) -> list[pages.Board]:
     rows = [row for o in outcomes for row in o.rows if o.task.name == task.name]
-    simple = [row for row in baselines(task, benchmarks) if row.metric in MAIN]
-    more = [row for name in MORE for row in rows if row.metric == name]
-    boards = [*leaderboard(rows, simple), pages.Board(title="Rates and costs", rows=more)]
+    simple = baselines(task, benchmarks)
+    more = pages.Board(title="Rates and costs", rows=_of(MORE, rows), references=_of(MORE, simple))
+    boards = [*leaderboard(rows, _of(MAIN, simple)), more]
     return [replace(board, title=f"{task.name}: {board.title}") for board in boards]
+
+
+def _of(metrics: Sequence[str], rows: Sequence[Row]) -> list[Row]:
+    return [row for name in metrics for row in rows if row.metric == name]
 
 
 def _charts(task: BenchmarkData, outcomes: Sequence[Outcome]) -> list[pages.Chart]:

@@ -24,7 +24,7 @@ from brainuad.manifest import run_manifest
 from brainuad.report.tables import write_results
 from brainuad.train import TrainSettings
 
-METHODS = ("intensity:dark", "healthy_atlas:dark", "dae:dark", "mad_ad")
+METHODS = ("intensity:dark", "healthy_atlas:dark", "dae:dark@9m", "mad_ad:small-dark@20m")
 """Compared when nothing else is asked for: lesions in T1w are dark."""
 PROTOCOL = "local"
 
