@@ -9,7 +9,7 @@ import numpy as np
 from brainuad.manifest import plain
 from brainuad.prepare.measure import brain_ml, known_brain
 from brainuad.prepare.recipe import Recipe, step_name
-from brainuad.prepare.resample import resample
+from brainuad.prepare.resample import resample, resample_mask
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import Affine, DataError, Mask, Volume
@@ -45,12 +45,11 @@ class Prepared:
         return np.where(known_brain(self.original), values, 0).astype(np.float32)
 
     def mask_to_original(self, mask: Mask) -> Mask:
-        """A mask brought to the original grid: voxels at least half covered, inside the brain."""
+        """A mask brought to the original grid with its volume kept; only inside the brain."""
         self._check(mask)
-        share = resample(
-            mask.astype(np.float32), self.scan.affine, self.original.voxels.shape, self.placed
-        )
-        return (share >= 0.5) & known_brain(self.original)
+        shape = self.original.voxels.shape
+        found = resample_mask(mask, self.scan.affine, shape, self.placed)
+        return found & known_brain(self.original)
 
     def _check(self, volume: np.ndarray) -> None:
         if volume.shape != self.scan.voxels.shape:
