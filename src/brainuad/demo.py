@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.config import build
 from brainuad.detect import Finding
 from brainuad.detector import Detector
+from brainuad.detector_config import training_settings
 from brainuad.evaluate.case import Case, Row
 from brainuad.evaluate.protocols import Evaluation, evaluate
 from brainuad.manifest import run_manifest
@@ -25,7 +25,6 @@ from brainuad.report.tables import write_results
 from brainuad.scan import Scan, write_volume
 from brainuad.simulate import plant
 from brainuad.store import Store
-from brainuad.train import TrainSettings
 from brainuad.types import Affine, Mask
 
 Say = Callable[[str], None]
@@ -78,9 +77,9 @@ class DemoSettings:
     """Volume of the lesion, by the name of the size."""
     contrast: float = 0.9
     """0 leaves the tissue as it is, 1 replaces it by fluid."""
-    shape: tuple[int, int, int] = (64, 80, 64)
+    shape: tuple[int, int, int] = (64, 72, 56)
     """Voxels of a scan."""
-    spacing_mm: float = 2.5
+    spacing_mm: float = 3.0
     """Edge of a voxel."""
     entries: tuple[Entry, ...] = ENTRIES
     """Methods."""
@@ -195,7 +194,7 @@ def fitted(
         entry.method, preset=entry.preset, options=entry.options, recipe="phantom"
     )
     detector.name = entry.method
-    training = build(TrainSettings, {**entry.training, "seed": seed}, where="training")
+    training = training_settings(entry.method, {**entry.training, "seed": seed})
     work = out / "work" / entry.method
     return detector.fit(store, training, work=work, device=device, progress=progress)
 
@@ -296,6 +295,5 @@ def comparison(
 NOTES = (
     "Generated brains are far simpler than real ones: these numbers say that the program works, "
     "not how well a method finds real lesions.",
-    "The networks are small and trained for minutes. All methods count darker voxels only, "
-    "because the lesions are dark.",
+    "Networks are small, trained for minutes; only darker voxels count: the lesions are dark.",
 )
