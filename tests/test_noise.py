@@ -249,37 +249,35 @@ def test_pyramid_noise_has_unit_variance_and_more_low_frequencies_than_white_noi
     assert lag > 0.2 > abs((white[..., 1:] * white[..., :-1]).mean().item())
 
 
-def test_white_patch_noise_has_nothing_in_common():
-    z = torch.zeros(4, 3, 8, 8)
-    noise = patch_noise(PatchLaw(sides=(8,), probabilities=(1.0,)), z, rng=Rng(range(4)))
-    assert noise.std() == pytest.approx(1, abs=0.1)
-    assert (noise.diff(dim=3) != 0).all()
+def test_white_patch_noise_does_not_know_the_latent():
+    z = torch.randn(4, 3, 8, 8)
+    first, second = (patch_noise(PatchLaw(), x, rng=Rng(range(4))) for x in (z, 0 * z))
+    assert torch.equal(first, second)
+    assert first.std() == pytest.approx(1, abs=0.1)
 
 
-def test_common_patch_noise_is_constant_on_the_rectangles_that_are_noised():
-    law = PatchLaw(sides=(4,), probabilities=(1.0,), common=0.5, ratio_min=0.5, ratio_max=0.5)
-    z, rng = torch.zeros(64, 2, 8, 12), Rng(range(64))
-    noise = patch_noise(law, z, rng=rng)
+def test_displaced_noise_is_the_latent_itself_in_another_place():
+    z = torch.arange(2 * 3 * 5 * 7.0).reshape(2, 3, 5, 7)
+    noise = patch_noise(PatchLaw(displaced=1.0), z, rng=Rng([3, 8]))
+    for image, moved in zip(z, noise, strict=True):
+        shifts = [(a, b) for a in range(5) for b in range(7)]
+        assert any(torch.equal(torch.roll(image, s, (1, 2)), moved) for s in shifts)
 
-    def spread(cells):
-        """Deviation within each rectangle of 4 x 4 cells."""
-        return cells.reshape(64, -1, 2, 4, 3, 4).transpose(3, 4).flatten(4).std(-1).flatten(1)
 
-    common = spread(noise).max(1).values < 1e-6
-    assert 16 < int(common.sum()) < 48
-    assert (spread(noise)[~common] > 0.3).all()
-    assert noise.std() == pytest.approx(1, abs=0.1)
-    noised = draw_patches(law, torch.ones(64, 1, 8, 12).bool(), rng=rng)
-    assert (spread(noised.float()) == 0).all()
-    assert (noised.flatten(1).float().mean(1) == 0.5).all()
+def test_images_are_displaced_with_the_asked_probability():
+    z = torch.zeros(400, 1, 2, 2)
+    noise = patch_noise(PatchLaw(displaced=0.3), z, rng=Rng(range(400)))
+    share = float((noise == 0).flatten(1).all(1).float().mean())
+    assert share == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 400))
 
 
 def test_patch_noise_of_a_batch_is_that_of_its_images():
-    law, z = PatchLaw(common=0.8), torch.zeros(3, 2, 20, 24)
-    whole = patch_noise(law, z, rng=Rng([5, 6, 7]))
-    assert torch.equal(whole[1:2], patch_noise(law, z[1:2], rng=Rng([6])))
+    law, z = PatchLaw(displaced=0.5), torch.randn(6, 2, 20, 24)
+    whole = patch_noise(law, z, rng=Rng(range(6)))
+    alone = [patch_noise(law, z[n : n + 1], rng=Rng([n])) for n in range(6)]
+    assert torch.equal(whole, torch.cat(alone))
 
 
 def test_a_probability_above_one_is_refused():
-    with pytest.raises(UsageError, match=r"common 1\.5 is no probability"):
-        PatchLaw(common=1.5)
+    with pytest.raises(UsageError, match=r"displaced 1\.5 is no probability"):
+        PatchLaw(displaced=1.5)

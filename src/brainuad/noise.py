@@ -90,8 +90,8 @@ class PatchLaw:
     """Least share of rectangles that get noise, in [0, 1]."""
     ratio_max: float = 0.4
     """Largest share of rectangles that get noise; the share of an image is uniform between."""
-    common: float = 0.0
-    """Probability that an image's noise is the same for all cells of a rectangle, in [0, 1].
+    displaced: float = 0.0
+    """Probability that an image's noise is its own latent, shifted at random, in [0, 1].
     0 is white noise everywhere, as published."""
     brain_rule: Literal["cell", "block"] = "cell"
     """Cells that may get noise: by the brain in the cell, or, as published, in 16-pixel blocks
@@ -107,8 +107,8 @@ class PatchLaw:
                 f"patch law: sides {self.sides} with probabilities {self.probabilities}; give one "
                 "probability per side, with sum 1"
             )
-        if not 0 <= self.common <= 1:
-            raise UsageError(f"patch law: common {self.common} is no probability; use 0 to 1")
+        if not 0 <= self.displaced <= 1:
+            raise UsageError(f"patch law: displaced {self.displaced} is no probability; use 0 to 1")
         if min(self.sides) < 1 or not 0 <= shares[0] <= shares[1] <= 1:
             raise UsageError(
                 f"patch law: sides {self.sides}, ratio {shares[0]} to {shares[1]}; use sides of at "
@@ -150,21 +150,20 @@ def draw_sides(law: PatchLaw, axes: int, *, rng: Rng) -> Int[Tensor, "batch axes
 
 
 def patch_noise(law: PatchLaw, z: Images, *, rng: Rng) -> Images:
-    """Unit noise for latents: white, or for some images one draw for each rectangle.
+    """Unit noise for latents: white, or for some images their own latent, shifted at random.
 
-    White noise, as published, teaches the mask head to find texture; lesions are smooth. Noise that
-    is constant on a rectangle teaches it to find places that do not fit their surroundings. The
-    rectangles are those that :func:`draw_patches` draws from the same ``rng``.
+    White noise, as published, teaches the mask head to find a texture that no lesion has. A piece
+    of the same brain in the wrong place (CutPaste, Li et al. 2021, CVPR) teaches it to find what
+    does not belong; latents are scaled to unit variance, so the schedule holds as it is.
     """
     white = rng.fork("white").normal_like(z)
-    if law.common == 0:
+    if law.displaced == 0:
         return white
-    sides = draw_sides(law, z.ndim - 2, rng=rng.fork("sides"))
-    blocks, _ = rectangles(sides, z.shape[2:])
-    index = blocks.flatten(1)[:, None].expand(-1, z.shape[1], -1)
-    base = rng.fork("base").normal(z.shape[1], z[0, 0].numel()).gather(2, index).reshape(z.shape)
-    common = rng.fork("common").uniform() < law.common
-    return torch.where(common.to(z.device).reshape(-1, *[1] * (z.ndim - 1)), base.to(z), white)
+    where = rng.fork("shift").uniforms(z.ndim - 2) * torch.tensor(z.shape[2:])
+    axes = tuple(range(1, z.ndim - 1))
+    moved = [torch.roll(a, tuple(w.long().tolist()), axes) for a, w in zip(z, where, strict=True)]
+    use = rng.fork("displaced").uniform() < law.displaced
+    return torch.where(use.to(z.device).reshape(-1, *[1] * (z.ndim - 1)), torch.stack(moved), white)
 
 
 def patch_mask(

@@ -109,13 +109,14 @@ class UNetOptions:
 
 MAD_AD_SIZES = {
     "tiny": (8, 2),
+    "micro": (16, 2),
     "nano": (32, 4),
     "XS": (64, 4),
     "S": (128, 4),
     "M": (192, 6),
     "L": (256, 8),
 }
-"""Width and heads of the MAD-AD denoisers; ``tiny`` and ``nano`` are ours (no attention at the
+"""Width and heads of the MAD-AD denoisers; ``tiny``, ``micro`` and ``nano`` are ours (no attention at the
 finest level), the others published."""
 
 
@@ -123,7 +124,7 @@ def mad_ad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNe
     """Options of the MAD-AD denoiser (Beizaee et al., IPMI 2025) of a named size.
 
     Args:
-        size: ``tiny`` (ours, for tests), ``nano`` (ours, for a CPU), ``XS``, ``S``, ``M`` or ``L``.
+        size: ``tiny`` (ours, for tests), ``micro`` and ``nano`` (ours, for a CPU), ``XS``, ``S``, ``M`` or ``L``.
         channels: channels of the latent.
         dropout: share dropped in every residual block; 0.4 in the released code.
 

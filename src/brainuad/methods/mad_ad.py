@@ -80,8 +80,16 @@ class MadAdOptions:
     """How the anomaly map is made."""
 
 
-SMALL_MAP = {"smooth_px": [1.0, 2.5], "gate": True}
-SMALL = {"autoencoder": {"preset": "kl-f4-small"}, "augment": {}, "copies": 2, "map": SMALL_MAP}
+OURS_MAP = {"smooth_px": [1.0, 2.5], "clip": 0.5, "gate": True}
+OURS = {
+    "autoencoder": {"preset": "kl-f4-small"},
+    "patches": {"displaced": 0.7},
+    "mask_weight": 0.1,
+    "augment": {},
+    "copies": 2,
+    "map": OURS_MAP,
+}
+SMALL = {**OURS, "size": "micro", "dropout": 0.05}
 PAPER = {
     "autoencoder": {"preset": "kl-f8"},
     "latent_scale": 0.18215,
@@ -115,19 +123,15 @@ class MadAd(Method):
     space = "latent"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "denoiser": 0.65}
     train_with: ClassVar[Mapping[str, Any]] = {
-        "lr": {"autoencoder": 1e-3, "denoiser": 7e-4},
-        "batch_size": {"autoencoder": 16, "denoiser": 32},
+        "lr": {"autoencoder": 1e-3, "denoiser": 2e-3},
+        "batch_size": 16,
     }
     Options = MadAdOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "default": SMALL,
-        "small": {**SMALL, "size": "nano"},
-        "small-dark": {**SMALL, "size": "nano", "map": {**SMALL_MAP, "sign": "dark"}},
-        "tiny": {
-            "autoencoder": {"preset": "tiny"},
-            "size": "tiny",
-            "map": SMALL_MAP,
-        },
+        "default": OURS,
+        "small": SMALL,
+        "small-dark": {**SMALL, "map": {**OURS_MAP, "sign": "dark"}},
+        "tiny": {"autoencoder": {"preset": "tiny"}, "size": "tiny", "map": OURS_MAP},
         # Not stated in any source, chosen here: size, patch probabilities, lambda, eta.
         "paper": {
             **PAPER,
