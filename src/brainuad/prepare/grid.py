@@ -1,10 +1,17 @@
 """Grids that scans are brought to: shape, spacing and place."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from brainuad.types import Affine, UsageError
+
+NewVolume: TypeAlias = Float[np.ndarray, "u v w"]
+"""One scalar per voxel of the grid that a function leads to."""
+NewMask: TypeAlias = Bool[np.ndarray, "u v w"]
+"""A set of voxels of the grid that a function leads to."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.manifest import plain
+from brainuad.prepare.grid import NewMask, NewVolume
 from brainuad.prepare.measure import brain_ml, known_brain
 from brainuad.prepare.recipe import Recipe, step_name
 from brainuad.prepare.resample import resample, resample_mask
@@ -31,7 +32,7 @@ class Prepared:
     placed: Affine
     report: dict[str, Any]
 
-    def to_original(self, volume: Volume, order: int = 1) -> Volume:
+    def to_original(self, volume: Volume, order: int = 1) -> NewVolume:
         """A volume on the prepared grid brought to the original one; 0 outside the brain.
 
         Args:
@@ -44,7 +45,7 @@ class Prepared:
         )
         return np.where(known_brain(self.original), values, 0).astype(np.float32)
 
-    def mask_to_original(self, mask: Mask) -> Mask:
+    def mask_to_original(self, mask: Mask) -> NewMask:
         """A mask brought to the original grid with its volume kept; only inside the brain."""
         self._check(mask)
         shape = self.original.voxels.shape

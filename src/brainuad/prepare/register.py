@@ -9,8 +9,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import SimpleITK as itk  # noqa: N813 - a toolkit, not a class
+from jaxtyping import Num
 from scipy import ndimage
 
+from brainuad.prepare.grid import NewVolume
 from brainuad.prepare.measure import brain_ml, known_brain
 from brainuad.prepare.resample import box, resample
 from brainuad.prepare.template import template
@@ -73,8 +75,8 @@ class Register:
             method.SetInitialTransform(self._turned(upright, pose))
             return method.MetricEvaluate(fixed, moving)
 
-        nod, _, _ = min(((nod, 0, 0) for nod in (-40, -20, 0, 20, 40)), key=cost)
-        best = min(product([nod], (-20, 0, 20), (-20, 0, 20)), key=cost)
+        nod, _, _ = min(((nod, 0.0, 0.0) for nod in (-40.0, -20.0, 0.0, 20.0, 40.0)), key=cost)
+        best = min(product([nod], (-20.0, 0.0, 20.0), (-20.0, 0.0, 20.0)), key=cost)
         return self._turned(upright, best)
 
     def _turned(self, upright: itk.Similarity3DTransform, degrees: Sequence[float]) -> Pose:
@@ -134,7 +136,7 @@ def _level(scan: Scan, spacing_mm: float, rim: float) -> tuple[Volume, Affine]:
     return _coarse(np.where(inside, values, 0), affine, spacing_mm)
 
 
-def _coarse(volume: Volume, affine: Affine, spacing_mm: float) -> tuple[Volume, Affine]:
+def _coarse(volume: Volume, affine: Affine, spacing_mm: float) -> tuple[NewVolume, Affine]:
     """A volume at a spacing along its own axes, with a border of two empty voxels."""
     zoom = spacing_mm / np.linalg.norm(affine[:3, :3], axis=0)
     zoom = np.maximum(zoom, 1)
@@ -145,7 +147,7 @@ def _coarse(volume: Volume, affine: Affine, spacing_mm: float) -> tuple[Volume, 
     return resample(volume.astype(np.float32), affine, shape, to), to
 
 
-def _image(values: Volume, affine: Affine) -> itk.Image:
+def _image(values: Num[np.ndarray, "i j k"], affine: Affine) -> itk.Image:
     image = itk.GetImageFromArray(np.ascontiguousarray(values.T))
     axes = (_LPS @ affine)[:3, :3]
     spacing = np.linalg.norm(axes, axis=0)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
-from brainuad.prepare.grid import MNI_2MM, Grid
+from brainuad.prepare.grid import MNI_2MM, Grid, NewMask, NewVolume
 from brainuad.prepare.measure import known_brain
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
@@ -95,8 +95,8 @@ def resample(
     to: Affine,
     *,
     order: int = 1,
-    where: Mask | None = None,
-) -> Volume:
+    where: NewMask | None = None,
+) -> NewVolume:
     """Values of a volume at the voxel centres of another grid; 0 beyond its border.
 
     Where the new grid is coarser the volume is smoothed first, so that a new voxel stands for the
@@ -122,7 +122,7 @@ def resample(
     return out
 
 
-def resample_mask(mask: Mask, affine: Affine, shape: tuple[int, ...], to: Affine) -> Mask:
+def resample_mask(mask: Mask, affine: Affine, shape: tuple[int, ...], to: Affine) -> NewMask:
     """A mask on another grid, with its volume kept: the fullest voxels, as many as add up to it.
 
     A fixed limit of one half would shrink small convex masks, and lose those thinner than a voxel.
@@ -166,7 +166,7 @@ def box(mask: Mask) -> tuple[np.ndarray, np.ndarray]:
     return np.array([s[0] for s in spans]), np.array([s[-1] + 1 for s in spans])
 
 
-def _shifted(volume: Volume, first: np.ndarray, shape: tuple[int, ...]) -> Volume:
+def _shifted(volume: Volume, first: np.ndarray, shape: tuple[int, ...]) -> NewVolume:
     """Whole voxels cropped and padded: no value changes."""
     out = np.zeros(shape, volume.dtype)
     ends = zip(first, shape, volume.shape, strict=True)
