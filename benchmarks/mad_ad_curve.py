@@ -32,7 +32,7 @@ NOISES = {"white noise, as published": 0.0, "displaced with probability 0.7": 0.
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--data", type=Path, default=Path("../shared"))
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--every", type=int, default=500)
@@ -99,6 +99,9 @@ def curve(examiner: Examiner, run: Path, displaced: float, args: argparse.Namesp
 
 def main() -> None:
     args = arguments()
+    if args.run is None:
+        print(json.dumps({"skipped": "needs the folder of a finished ixi-stroke run"}))
+        return
     examiner = Examiner(args.run, args.data, args.cases)
     threads = torch.get_num_threads()
     print(json.dumps({"cases": len(examiner.cases), "threads": threads, **versions()}))

@@ -116,15 +116,16 @@ MAD_AD_SIZES = {
     "M": (192, 6),
     "L": (256, 8),
 }
-"""Width and heads of the MAD-AD denoisers; ``tiny``, ``micro`` and ``nano`` are ours (no attention at the
-finest level), the others published."""
+"""Width and heads of the MAD-AD denoisers; ``tiny``, ``micro`` and ``nano`` are ours (no attention
+at the finest level), the others published."""
 
 
 def mad_ad_options(size: str, *, channels: int = 4, dropout: float = 0.4) -> UNetOptions:
     """Options of the MAD-AD denoiser (Beizaee et al., IPMI 2025) of a named size.
 
     Args:
-        size: ``tiny`` (ours, for tests), ``micro`` and ``nano`` (ours, for a CPU), ``XS``, ``S``, ``M`` or ``L``.
+        size: ``tiny`` (ours, for tests), ``micro`` and ``nano`` (ours, for a CPU), ``XS``, ``S``,
+            ``M`` or ``L``.
         channels: channels of the latent.
         dropout: share dropped in every residual block; 0.4 in the released code.
 
