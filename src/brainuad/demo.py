@@ -43,17 +43,31 @@ class Entry:
     """Settings of the training that differ from the defaults."""
 
 
+# Small networks that learn in a few minutes of a laptop.
 ENTRIES = (
     Entry(method="intensity", preset="dark"),
     Entry(method="healthy_atlas", preset="dark"),
-    Entry(method="dae", preset="dark", training={"steps": 600, "batch_size": 16, "lr": 1e-3}),
+    Entry(
+        method="dae",
+        preset="tiny",
+        options={"sign": "dark"},
+        training={"steps": 500, "batch_size": 16, "lr": 2e-3, "ema_decay": 0.995},
+    ),
     Entry(
         method="mad_ad",
         preset="small-dark",
+        options={
+            "size": "tiny",
+            "dropout": 0.0,
+            "augment": None,
+            "copies": 1,
+            "patches": {"displaced": 0.7},
+        },
         training={
-            "steps": {"autoencoder": 500, "denoiser": 800},
-            "batch_size": {"autoencoder": 8, "denoiser": 64},
-            "lr": {"autoencoder": 1e-3, "denoiser": 5e-4},
+            "steps": {"autoencoder": 400, "denoiser": 1500},
+            "batch_size": {"autoencoder": 8, "denoiser": 16},
+            "lr": 2e-3,
+            "ema_decay": 0.995,
         },
     ),
 )
@@ -72,7 +86,7 @@ class DemoSettings:
     clean: int = 4
     """Healthy brains to test on."""
     sizes_ml: Mapping[str, float] = field(
-        default_factory=lambda: {"small": 1.0, "medium": 5.0, "large": 25.0}
+        default_factory=lambda: {"small": 4.0, "medium": 12.0, "large": 36.0}
     )
     """Volume of the lesion, by the name of the size."""
     contrast: float = 0.9
