@@ -134,8 +134,10 @@ def resample_mask(mask: Mask, affine: Affine, shape: tuple[int, ...], to: Affine
         to: voxel indices of the new grid to the same mm.
     """
     share = resample(mask.astype(np.float32), affine, shape, to)
-    count = round(float(share.sum(dtype=np.float64)))
-    if count == 0:
+    size = abs(np.linalg.det(affine[:3, :3]) / np.linalg.det(to[:3, :3]))
+    # A mask that reaches the border of the new grid may be cut by it: what is left counts.
+    count = round(share.sum(dtype=float) if _at_border(share) else mask.sum() * size)
+    if count == 0 or not share.any():
         return np.zeros(shape, bool)
     # Voxels of equal share, a whole shell where grids meet at half voxels, by their neighbours.
     low, high = box(share > 0)
@@ -145,8 +147,13 @@ def resample_mask(mask: Mask, affine: Affine, shape: tuple[int, ...], to: Affine
     inside = np.zeros(rank.shape, bool)
     inside.flat[fullest] = True
     out = np.zeros(shape, bool)
-    out[cut] = inside
+    out[cut] = inside & (share[cut] > 0)
     return out
+
+
+def _at_border(share: Volume) -> bool:
+    inner = share[1:-1, 1:-1, 1:-1]
+    return int(np.count_nonzero(inner)) < int(np.count_nonzero(share))
 
 
 def _whole_voxels(matrix: Affine, shape: tuple[int, ...]) -> np.ndarray | None:

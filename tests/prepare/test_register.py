@@ -1,0 +1,68 @@
+"""Registration finds the pose and size that a known person was given, and never mirrors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK as itk  # noqa: N813 - a toolkit, not a class
+from tests.prepare.heads import person
+
+from brainuad.gate import grid_distance
+from brainuad.prepare.brain import Brain
+from brainuad.prepare.register import Register
+from brainuad.prepare.work import Work
+from brainuad.types import DataError
+
+
+def registered(scan, **options):
+    work = Register(**options)(Brain(how="background")(Work.start(scan)))
+    return np.array(work.notes["matrix"]), work
+
+
+@pytest.mark.parametrize(
+    ("pose", "size", "modality"),
+    [((-18, 0, 0), 0.9, "T1w"), ((30, -12, 10), 0.85, "T1w"), ((8, 5, -15), 1.05, "T2w")],
+)
+def test_a_known_pose_is_found_to_the_millimetre(pose, size, modality):
+    scan, truth = person(pose, size, modality)
+    matrix, work = registered(scan)
+    assert grid_distance(scan.voxels.shape, matrix @ scan.affine, truth @ scan.affine) < 2.0
+    np.testing.assert_allclose(work.scan.affine, matrix @ scan.affine)
+    np.testing.assert_allclose(work.placed, matrix @ scan.affine)
+    np.testing.assert_array_equal(work.scan.voxels, scan.voxels)
+
+
+def test_equal_scans_get_equal_matrices_and_threads_are_left_alone():
+    scan, _ = person((10, 0, 5), 0.9)
+    before = itk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    first, again = (registered(scan, levels_mm=(8.0,), iterations=20)[0] for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+    assert itk.ProcessObject.GetGlobalDefaultNumberOfThreads() == before
+
+
+def test_left_stays_left():
+    scan, _ = person((0, 0, 0), 0.9)
+    mirrored = replace(scan, voxels=np.ascontiguousarray(scan.voxels[::-1]))
+    for each in (scan, mirrored):
+        matrix, _ = registered(each, levels_mm=(8.0,))
+        assert np.linalg.det(matrix[:3, :3]) > 0
+        assert matrix[0, 0] > 0.5
+
+
+def test_rigid_keeps_distances():
+    scan, _ = person((10, 0, 5), 0.9)
+    matrix, _ = registered(scan, kind="rigid", levels_mm=(8.0,), iterations=30)
+    turn = matrix[:3, :3]
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-6)
+
+
+def test_none_leaves_the_scan_where_it_is():
+    work = Work.start(person()[0])
+    assert Register(kind="none")(work) is work
+
+
+def test_a_stretch_that_no_brain_has_is_refused():
+    scan, _ = person((0, 0, 0), 0.9)
+    tiny = replace(scan, affine=np.diag([0.3, 0.3, 0.3, 1.0]) @ scan.affine)
+    with pytest.raises(DataError, match="sub-01: registration to MNI152 failed .stretch"):
+        registered(tiny, levels_mm=(8.0,), iterations=5)
