@@ -24,7 +24,7 @@ class Checks:
     overlap: float | None = 0.8
     """Least Dice overlap of the brain with that of MNI152 after registration; a warning below
     halfway from here to 1."""
-    coverage: float = 0.98
+    coverage: float = 0.95
     """Least share of the brain that lies on the canonical grid."""
     strict: bool = True
     """A rejected scan is an error; otherwise it is only reported."""
