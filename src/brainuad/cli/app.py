@@ -70,7 +70,9 @@ def main(args: Sequence[str] | None = None) -> None:
         app(args=words, prog_name="brainuad")
     except SystemExit as stop:
         if stop.code == 130:
-            basics.complain("interrupted; nothing half-written was left")
+            basics.complain(
+                "interrupted; nothing half-written was left, give the same command to go on"
+            )
         raise
     # The outermost place of the program: what arrives here is told to a person, not hidden.
     except Exception as error:
