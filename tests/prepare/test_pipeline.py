@@ -11,6 +11,7 @@ from brainuad.prepare import MNI_2MM, prepare_scan, recipe
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
 from brainuad.prepare.intensity import Intensity
+from brainuad.prepare.measure import known_brain
 from brainuad.prepare.recipe import Recipe
 from brainuad.prepare.resample import Crop
 from brainuad.scan import read_scan, write_volume
@@ -99,7 +100,7 @@ def test_a_scan_on_the_grid_already_is_only_stretched():
     expected = np.clip((inside - low) / (high - low), 0, 1)
     np.testing.assert_allclose(found.scan.voxels[scan.brain], expected, atol=1e-6)
     noise = np.random.default_rng(0).random(scan.voxels.shape).astype(np.float32)
-    np.testing.assert_array_equal(found.to_original(noise), np.where(scan.brain, noise, 0))
+    np.testing.assert_array_equal(found.to_original(noise), np.where(known_brain(scan), noise, 0))
 
 
 def test_volumes_of_another_shape_are_refused(prepared):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.prepare.heads import ball, grid, places, simple
 
 from brainuad.prepare.grid import Grid
+from brainuad.prepare.measure import known_brain
 from brainuad.prepare.pipeline import Prepared
 from brainuad.prepare.resample import Crop, Resample, box, resample, resample_mask
 from brainuad.prepare.work import Work
@@ -71,7 +72,7 @@ def test_only_the_voxels_asked_for_are_filled():
 
 def test_a_bright_rim_is_not_darkened():
     scan = simple()
-    flat = replace(scan, voxels=np.where(scan.brain, 7, 0).astype(np.float32))
+    flat = replace(scan, voxels=np.where(known_brain(scan), 7, 0).astype(np.float32))
     for order in (1, 3):
         step = Resample(grid=Grid(shape=(30, 36, 30), origin=(-40.0, -50.0, -40.0)), order=order)
         new = step(Work.start(flat)).scan
@@ -81,7 +82,9 @@ def test_a_bright_rim_is_not_darkened():
 
 def test_values_stay_within_those_of_the_brain():
     scan = simple()
-    noisy = np.where(scan.brain, np.random.default_rng(2).normal(-50, 30, scan.voxels.shape), 0)
+    noisy = np.where(
+        known_brain(scan), np.random.default_rng(2).normal(-50, 30, scan.voxels.shape), 0
+    )
     scan = replace(scan, voxels=noisy.astype(np.float32))
     new = Resample(grid=Grid(shape=(40, 40, 40), origin=(-37.3, -40.0, -41.0)))(
         Work.start(scan)

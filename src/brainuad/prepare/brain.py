@@ -1,5 +1,6 @@
 """Which voxels are brain: a given mask, the background of a stripped scan, or deepbet."""
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
@@ -96,7 +97,10 @@ def _deepbet() -> Any:
             "deepbet: not installed, it finds the brain in a whole-head scan; "
             "install it with `pip install 'brainuad[brain]'`, or give a brain mask"
         ) from error
-    return BrainExtraction(no_gpu=True)
+    with warnings.catch_warnings():
+        # Its weights come as TorchScript, which torch announces to drop one day.
+        warnings.filterwarnings("ignore", r".*torch\.jit\.load.*", DeprecationWarning)
+        return BrainExtraction(no_gpu=True)
 
 
 def _given(scan: Scan) -> Mask:

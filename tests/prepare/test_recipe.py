@@ -1,0 +1,60 @@
+"""Recipes are data: they survive YAML, their hash depends on the steps alone."""
+
+import pytest
+
+from brainuad.config import dump_yaml
+from brainuad.prepare.brain import Brain
+from brainuad.prepare.intensity import Intensity
+from brainuad.prepare.recipe import RECIPES, STEPS, Recipe, recipe, step_name
+from brainuad.types import MissingError, UsageError
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_comes_back_from_yaml(tmp_path, name):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(dump_yaml(RECIPES[name].to_dict()))
+    again = recipe(path)
+    assert again == RECIPES[name]
+    assert again.hash == RECIPES[name].hash
+    assert recipe(name) is RECIPES[name]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_step_prints_hashes_and_knows_its_name(name):
+    step = STEPS[name]()
+    assert step_name(step) == name
+    assert hash(step) == hash(STEPS[name]())
+    assert repr(step).startswith(type(step).__name__)
+
+
+def test_the_hash_depends_on_the_steps_and_not_on_the_name():
+    one = Recipe(name="a", steps=(Brain(), Intensity()))
+    assert one.hash == Recipe(name="b", steps=(Brain(), Intensity())).hash
+    assert one.hash != Recipe(name="a", steps=(Intensity(), Brain())).hash
+    assert one.hash != Recipe(name="a", steps=(Brain(), Intensity(high=98.0))).hash
+
+
+def test_an_unknown_recipe_lists_the_choices():
+    with pytest.raises(UsageError, match="recipe 'default-t7': unknown; choose from default-t1"):
+        recipe("default-t7")
+
+
+def test_a_missing_file_is_said():
+    with pytest.raises(MissingError, match=r"none\.yaml: no such settings file"):
+        recipe("none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"name": "x"}, "steps must be a list"),
+        ({"name": "x", "steps": [], "more": 1}, "unknown setting more"),
+        ({"steps": [{"step": "polish"}]}, r"steps\[0\].*names no step; choose from brain"),
+        ({"steps": ["brain"]}, r"steps\[0\]: 'brain' names no step"),
+        ({"steps": [{"step": "intensity", "hihg": 1}]}, r"steps\[0\]\.hihg: unknown setting"),
+        ({"steps": [{"step": "brain", "how": "magic"}]}, r"steps\[0\]\.how"),
+    ],
+)
+def test_wrong_recipes_are_said_with_the_place(data, message):
+    with pytest.raises(UsageError, match=message):
+        Recipe.from_dict(data)
