@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: where real scans and golden numbers are, and one thread each."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,15 @@ hypothesis.settings.load_profile("brainuad")
 def _folder(variable: str, default: Path) -> Path:
     given = os.environ.get(variable)
     return Path(given).expanduser() if given else default
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C works in tests and in programs they start, even where a shell in the background
+    started pytest with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session", autouse=True)

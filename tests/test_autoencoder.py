@@ -37,6 +37,7 @@ def test_published_weights_give_the_published_latents_and_images(golden):
         latent_channels=arrays["latent_mean"].shape[1],
         middle_attention=True,
         groups=32,
+        fold=1,
     )
     ours.load_state_dict(import_kl_autoencoder(state))
     names = ("x", "latent_mean", "latent_logvar", "recon_of_mean")
@@ -75,7 +76,7 @@ def test_presets_shrink_by_their_factor_and_grow_back(preset, factor, latent):
 
 
 def test_volumes_work_like_slices():
-    ours = built(dimensions=3, channels=2)
+    ours = built(dimensions=3, fold=1, multipliers=(1, 1, 1), channels=2)
     mean, _ = ours.encode(images(1, 2, 8, 4, 12))
     assert mean.shape == (1, 2, 2, 1, 3)
     assert ours.decode(mean).shape == (1, 2, 8, 4, 12)
