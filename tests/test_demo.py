@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainuad.demo import ENTRIES, DemoSettings, Entry, person, run_demo, tested_scans
+from brainuad.demo import person, run_demo, tested_scans
+from brainuad.demo_settings import ENTRIES, DemoSettings, Entry
 from brainuad.detector import Detector
 from brainuad.method import method_class
 from brainuad.scan import read_scan
