@@ -130,7 +130,9 @@ def test_size_xl_is_refused_with_the_reason():
 
 
 def test_unknown_size_lists_the_choices():
-    with pytest.raises(UsageError, match=r"'XXS': unknown; choose from tiny, micro, nano, XS, S, M, L"):
+    with pytest.raises(
+        UsageError, match=r"'XXS': unknown; choose from tiny, micro, nano, XS, S, M, L"
+    ):
         mad_ad_options("XXS")
 
 
