@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainuad.demo import person, run_demo, tested_scans
+from brainuad.demo import person, run_demo, scans_to_test
 from brainuad.demo_settings import ENTRIES, DemoSettings, Entry
 from brainuad.detector import Detector
 from brainuad.method import method_class
@@ -81,7 +81,7 @@ def test_cohort_depends_on_the_seed_alone():
 
 
 def test_nobody_is_tested_who_was_fitted_on():
-    names = {test.scan.subject for test in tested_scans(SMALL, 0)}
+    names = {test.scan.subject for test in scans_to_test(SMALL, 0)}
     others = {person(SMALL, role, 0, 0).subject for role in ("fit", "calibrate")}
     assert len(names) == 3
     assert not names & others

@@ -52,7 +52,7 @@ def run_demo(
     say("generating brains")
     healthy = [person(settings, "fit", n, seed) for n in range(settings.fit)]
     others = [person(settings, "calibrate", n, seed) for n in range(settings.calibrate)]
-    tested = list(tested_scans(settings, seed))
+    tested = list(scans_to_test(settings, seed))
     save_scans(out / "scans", healthy, others, tested)
     store = filled_store(out / "store", healthy)
     calibration = [prepare_scan(scan, recipe("phantom")) for scan in others]
@@ -82,7 +82,7 @@ def person(settings: DemoSettings, role: str, number: int, seed: int) -> Scan:
     )
 
 
-def tested_scans(settings: DemoSettings, seed: int) -> Iterator[Tested]:
+def scans_to_test(settings: DemoSettings, seed: int) -> Iterator[Tested]:
     """Brains with a lesion, one size after the other, then healthy ones."""
     for size, volume_ml in settings.sizes_ml.items():
         for n in range(settings.per_size):

@@ -86,7 +86,12 @@ def test_contours_lie_on_the_border_between_pixels():
 
 
 def test_colour_scale_is_told_in_thresholds():
-    assert figures.colour_ticks(full())[1] == ["0", "threshold", "2 x", "3 x"]
+    places, words = figures.colour_ticks(full())
+    assert words == ["0", "threshold", "3 x"]
+    assert places == pytest.approx([0.0, 1 / 3, 1.0])
+    places, words = figures.colour_ticks(full(threshold=0.009))
+    assert words == ["threshold", "100 x"]
+    assert places == pytest.approx([0.01, 1.0])
     places, words = figures.colour_ticks(full(threshold=None))
     assert places == [0.0, 1.0]
     assert float(words[1]) == pytest.approx(planes.anomaly_top(full(threshold=None)), rel=0.05)

@@ -83,6 +83,12 @@ def test_three_thresholds_are_the_brightest_colour():
     assert planes.anomaly_top(made(threshold=0.2)) == pytest.approx(0.6)
 
 
+def test_colours_reach_further_where_much_lies_above_three_thresholds():
+    anomaly = ball((9, 11, 8), 3.0).astype(np.float32)
+    assert planes.anomaly_top(made(threshold=0.2, anomaly=anomaly)) == pytest.approx(1.0)
+    assert planes.anomaly_top(made(threshold=0.5, anomaly=anomaly)) == pytest.approx(1.5)
+
+
 def test_without_a_threshold_the_map_sets_the_scale():
     anomaly = np.linspace(0, 1, int(np.prod(SHAPE))).reshape(SHAPE).astype(np.float32)
     volumes = made(anomaly=anomaly)

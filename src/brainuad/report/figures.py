@@ -191,10 +191,12 @@ def _colourbar(cells: _Cells, volumes: Volumes) -> None:
 
 def colour_ticks(volumes: Volumes) -> tuple[list[float], list[str]]:
     """Places in [0, 1] on the colour scale of the map, and what stands there."""
-    top = planes.anomaly_top(volumes)
-    if not volumes.threshold:
+    top, threshold = planes.anomaly_top(volumes), volumes.threshold
+    if not threshold:
         return [0.0, 1.0], ["0", f"{top:.2g}"]
-    return [0.0, 1 / 3, 2 / 3, 1.0], ["0", "threshold", "2 x", "3 x"]
+    at = threshold / top
+    zero = ([0.0], ["0"]) if at > 0.08 else ([], [])
+    return [*zero[0], at, 1.0], [*zero[1], "threshold", f"{1 / at:.3g} x"]
 
 
 def brain_outline(volumes: Volumes) -> Figure:

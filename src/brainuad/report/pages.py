@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from brainuad import __version__
 from brainuad.evaluate.case import Row
 from brainuad.manifest import plain, write_text
-from brainuad.report import charts, figures, planes, slider
+from brainuad.report import charts, figures, slider
 from brainuad.report.planes import Volumes
 from brainuad.report.tables import grid, metric_name
 
@@ -127,7 +127,6 @@ def _pictures(page: ScanPage, volumes: Volumes) -> dict[str, Any]:
     return {
         "slider": slider.layers(volumes),
         "ticks": figures.colour_ticks(volumes),
-        "top": planes.anomaly_top(volumes),
         "montage": picture(figures.montage(volumes)),
         "outline": picture(figures.brain_outline(volumes)),
         "distribution": picture(scores, kind="svg") if len(page.healthy_scores) else "",

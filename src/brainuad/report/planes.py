@@ -149,12 +149,17 @@ def grey_range(volumes: Volumes) -> tuple[float, float]:
 
 
 def anomaly_top(volumes: Volumes) -> float:
-    """Anomaly value of the brightest colour: three thresholds, or the 99.5 % quantile."""
+    """Anomaly value of the brightest colour.
+
+    Three thresholds, so that scans compare; more where 0.5 % of the brain lie above that, because
+    a map that is all one colour shows nothing.
+    """
+    high = 0.0
+    if volumes.anomaly is not None:
+        high = float(np.quantile(volumes.anomaly[volumes.inside], 0.995))
     if volumes.threshold is not None and volumes.threshold > 0:
-        return 3.0 * volumes.threshold
-    if volumes.anomaly is None:
-        return 1.0
-    return max(float(np.quantile(volumes.anomaly[volumes.inside], 0.995)), 1e-6)
+        return max(3.0 * volumes.threshold, high)
+    return high if high > 0 else 1.0
 
 
 def to_unit(plane: Plane, low: float, high: float) -> Grey:
