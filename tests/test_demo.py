@@ -66,6 +66,11 @@ def test_detectors_are_calibrated_and_can_be_used(out: Path):
     assert record
 
 
+def test_only_results_are_left(out: Path):
+    names = {"index.html", "results.csv", "scans", "detectors", "findings"}
+    assert {path.name for path in out.iterdir()} == names
+
+
 def test_scans_are_written_with_their_truth(out: Path):
     scan = read_scan(out / "scans" / "test" / "large-01_T1w.nii.gz")
     lesion = read_scan(out / "scans" / "truth" / "large-01_T1w_lesion.nii.gz")

@@ -1,7 +1,9 @@
 """Everything on generated brains, in minutes: fit, calibrate, detect, evaluate, report."""
 
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ from brainuad.detector import Detector
 from brainuad.detector_config import training_settings
 from brainuad.evaluate.case import Case, Row
 from brainuad.evaluate.protocols import Evaluation, evaluate
-from brainuad.manifest import run_manifest
+from brainuad.manifest import file_errors, run_manifest
 from brainuad.phantom import phantom
 from brainuad.prepare import Prepared, prepare_scan, recipe
 from brainuad.report.comparison import leaderboard, picks, result_charts
@@ -49,30 +51,42 @@ def run_demo(
 ) -> Path:
     """Write the demonstration into ``out`` and return its page, ``index.html``."""
     out, settings, began = Path(out), settings or DemoSettings(), time.perf_counter()
-    say("generating brains")
-    healthy = [person(settings, "fit", n, seed) for n in range(settings.fit)]
-    others = [person(settings, "calibrate", n, seed) for n in range(settings.calibrate)]
-    tested = list(scans_to_test(settings, seed))
-    save_scans(out / "scans", healthy, others, tested)
-    store = filled_store(out / "store", healthy)
-    calibration = [prepare_scan(scan, recipe("phantom")) for scan in others]
     results: dict[str, Evaluation] = {}
     rows: list[Row] = []
     shown: list[Shown] = []
-    for entry in settings.entries:
-        say(f"{entry.method}: fitting, calibrating, detecting")
-        detector = fitted(entry, store, out, seed=seed, device=device, progress=progress)
-        detector.calibrate(calibration, cohort="generated healthy brains", seed=seed, device=device)
-        detector.save(out / "detectors" / entry.method)
-        results[entry.method] = judged(detector, tested, seed=seed, device=device)
-        names = {"dataset": "phantom", "method": entry.method, "preset": entry.preset}
-        rows += [row.named(**names) for row in results[entry.method].rows]
-        shown += gallery(detector, tested, results[entry.method], out, seed=seed, device=device)
+    options: dict[str, Any] = {"seed": seed, "device": device}
+    with scratch(out) as work:
+        say("generating brains")
+        healthy = [person(settings, "fit", n, seed) for n in range(settings.fit)]
+        others = [person(settings, "calibrate", n, seed) for n in range(settings.calibrate)]
+        tested = list(scans_to_test(settings, seed))
+        save_scans(out / "scans", healthy, others, tested)
+        store = filled_store(work / "store", healthy)
+        calibration = [prepare_scan(scan, recipe("phantom")) for scan in others]
+        for entry in settings.entries:
+            say(f"{entry.method}: fitting, calibrating, detecting")
+            detector = fitted(entry, store, work, progress=progress, **options)
+            detector.calibrate(calibration, cohort="generated healthy brains", **options)
+            detector.save(out / "detectors" / entry.method)
+            result = judged(detector, tested, **options)
+            results[entry.method] = result
+            names = {"dataset": "phantom", "method": entry.method, "preset": entry.preset}
+            rows += [row.named(**names) for row in result.rows]
+            shown += gallery(detector, tested, result, out, **options)
     write_results(out / "results.csv", rows)
     minutes = (time.perf_counter() - began) / 60
     page = comparison(settings, rows, results, shown, seed=seed, minutes=minutes)
     benchmark_report(out / "index.html", page)
     return out / "index.html"
+
+
+@contextmanager
+def scratch(out: Path) -> Iterator[Path]:
+    """A hidden folder in ``out`` that is gone afterwards, whatever happens."""
+    with file_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".work-") as name:
+            yield Path(name)
 
 
 def person(settings: DemoSettings, role: str, number: int, seed: int) -> Scan:
@@ -123,7 +137,7 @@ def filled_store(path: Path, scans: Sequence[Scan]) -> Store:
 
 
 def fitted(
-    entry: Entry, store: Store, out: Path, *, seed: int, device: str, progress: bool
+    entry: Entry, store: Store, work: Path, *, seed: int, device: str, progress: bool
 ) -> Detector:
     """A detector of this method, fitted on the store."""
     detector = Detector.create(
@@ -131,8 +145,8 @@ def fitted(
     )
     detector.name = entry.method
     training = training_settings(entry.method, {**entry.training, "seed": seed})
-    work = out / "work" / entry.method
-    return detector.fit(store, training, work=work, device=device, progress=progress)
+    folder = work / entry.method
+    return detector.fit(store, training, work=folder, device=device, progress=progress)
 
 
 def judged(detector: Detector, tested: Sequence[Tested], **options: Any) -> Evaluation:
