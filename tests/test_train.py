@@ -356,9 +356,9 @@ def test_a_stage_ends_at_whichever_end_comes_first(tmp_path, changes, steps):
 
 def test_a_time_budget_is_shared_and_kept_over_a_stop(tmp_path):
     shares = {"before": 3.0, "stage": 1.0}
-    changes = {"steps": None, "time_budget": 1.2, "trainer": {"shares": shares}}
+    changes = {"steps": None, "time_budget": 6.0, "trainer": {"shares": shares}}
     net = tiny_net()
-    loss = stopping_loss(net, 5, lambda: signal.raise_signal(signal.SIGINT))
+    loss = stopping_loss(net, 2, lambda: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt, match=r"^$"):
         train(tmp_path, net=net, loss=loss, **changes)
     used = torch.load(tmp_path / "stage.ckpt", weights_only=True)["elapsed"]
@@ -366,7 +366,7 @@ def test_a_time_budget_is_shared_and_kept_over_a_stop(tmp_path):
     seconds = json.loads((tmp_path / "stage.json").read_text())["seconds"]
     assert 0 < used < seconds
     # One step more than the budget at most, on a machine that may be busy.
-    assert 0.3 <= seconds < 0.3 + 2
+    assert 1.5 <= seconds < 1.5 + 20
     entries = log_of(tmp_path)
     assert entries[-1]["lr"] < 0.5 * max(entry["lr"] for entry in entries)
 
