@@ -9,8 +9,8 @@ import pytest
 from brainuad.benchmark import Entry, load_benchmark
 from brainuad.benchmark.baselines import baselines
 from brainuad.benchmark.cases import program
-from brainuad.benchmark.data import Source
 from brainuad.benchmark.entries import UNTRAINED, entries_of
+from brainuad.benchmark.sources import Source
 from brainuad.train import TrainSettings
 from brainuad.types import DataError, MissingError, UsageError
 

@@ -5,48 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from brainuad.benchmark.cases import PROGRAM, TestCase, make_cases, program
+from brainuad.benchmark.cases import PROGRAM, TestCase, make_cases
+from brainuad.benchmark.sources import SliceSource, Source
 from brainuad.prepare import Recipe, recipe
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
 from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.resample import Crop
-from brainuad.scan import Scan, read_scan
 from brainuad.types import DataError, MissingError, UsageError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A scan to be read.
-
-    Attributes:
-        subject: who it is of.
-        path: NIfTI file.
-        modality: T1w, T2w or FLAIR.
-        thinned_by: the benchmark's program whose ``to_2mm`` the scan goes through, or None.
-        without: lesion mask whose voxels do not count as healthy, or None.
-    """
-
-    subject: str
-    path: Path
-    modality: str
-    thinned_by: Path | None = None
-    without: Path | None = None
-
-    def read(self) -> Scan:
-        """The scan as the benchmark says that it is to be read."""
-        scan = read_scan(self.path, modality=self.modality, subject=self.subject)
-        if self.thinned_by is None:
-            return scan
-        voxels, affine = program(self.thinned_by).to_2mm(scan.voxels, scan.affine)
-        return Scan(
-            voxels=np.asarray(voxels, np.float32),
-            affine=np.asarray(affine, np.float64),
-            modality=scan.modality,
-            subject=scan.subject,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +192,60 @@ def _mslub_task(modality: str, cases: list[TestCase], train: tuple[Source, ...])
     )
 
 
+def _mednist_sprites(
+    bench: Path, data: Path, folder: Path, rows: list[dict[str, str]]
+) -> tuple[BenchmarkData, ...]:
+    return (
+        BenchmarkData(
+            name="mednist-sprites",
+            bench="mednist-sprites",
+            modality="CT",
+            recipe=recipe("slices"),
+            train=_slices(bench, data, "train"),
+            calibration=_slices(bench, data, "calibrate"),
+            cases=tuple(_sprite_case(folder, row) for row in rows),
+            notes=(
+                "Head CT slices of 64 x 64 pixels with pasted sprites; the whole image is scored.",
+                "The kind 'matched' is the number to quote: flat sprites show by their missing "
+                "texture.",
+            ),
+            baselines=("bright", "dark", "knn", "pca", "dae"),
+            subjects=len({row["case"] for row in rows}),
+        ),
+    )
+
+
+def _slices(bench: Path, data: Path, role: str) -> tuple[Source, ...]:
+    """The slices of ``mednist-sprites`` with this role."""
+    return tuple(
+        SliceSource(
+            subject=f"ct{Path(row['file']).stem}",
+            path=data / "headct_mednist.zip",
+            modality="CT",
+            member=row["file"],
+        )
+        for row in _table(bench / "files.csv")
+        if row["role"] == role
+    )
+
+
+def _sprite_case(folder: Path, row: dict[str, str]) -> TestCase:
+    image, truth, region = _files(folder, row)
+    return TestCase(
+        name=row["case"],
+        subject=row["case"].rsplit("_", 1)[0],
+        kind=row["kind"],
+        image=image,
+        truth=truth,
+        region=region,
+        strata={"sprite": row["contrast"]} if row["contrast"] else {},
+    )
+
+
 Loader = Callable[[Path, Path, Path, list[dict[str, str]]], tuple[BenchmarkData, ...]]
-LOADERS: dict[str, Loader] = {"ixi-stroke": _ixi_stroke, "mslub": _mslub}
+LOADERS: dict[str, Loader] = {
+    "ixi-stroke": _ixi_stroke,
+    "mslub": _mslub,
+    "mednist-sprites": _mednist_sprites,
+}
 """Local benchmarks by name."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from brainuad.benchmark.data import BenchmarkData, Source
+from brainuad.benchmark.data import BenchmarkData
 from brainuad.benchmark.pool import Pool
-from brainuad.manifest import atomic_path, sha256_file
+from brainuad.benchmark.sources import Source
+from brainuad.manifest import atomic_path
 from brainuad.prepare import Prepared, Recipe, prepare_scan
 from brainuad.scan import Scan, read_mask
 from brainuad.store import Store
@@ -116,7 +117,7 @@ def _prepare_to_store(source: Source, *, recipe: Recipe, path: Path) -> str:
         scan = _prepared(source, recipe).scan
     except DataError as error:
         return str(error)
-    Store.open(path).add(scan, input_hash=sha256_file(source.path))
+    Store.open(path).add(scan, input_hash=source.hash())
     return ""
 
 

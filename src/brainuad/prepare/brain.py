@@ -23,10 +23,11 @@ MOST_BRAIN_ML = 2500.0
 class Brain:
     """Find the brain on the grid of the file; a mask that came with the scan is always used."""
 
-    how: Literal["auto", "given", "background", "deepbet"] = "auto"
+    how: Literal["auto", "given", "background", "deepbet", "everything"] = "auto"
     """Where the mask comes from when none was given: ``background`` takes what differs from the
     constant surroundings of a stripped scan, ``deepbet`` a network for whole-head T1w; ``auto``
-    chooses between these two; ``given`` asks for a mask."""
+    chooses between these two; ``given`` asks for a mask; ``everything`` takes every voxel, for
+    slices that are judged whole."""
 
     def __call__(self, work: Work) -> Work:
         """The work with a brain mask on the scan and on the original."""
@@ -109,4 +110,13 @@ def _given(scan: Scan) -> Mask:
     return scan.brain
 
 
-_FINDERS = {"given": _given, "background": from_background, "deepbet": from_deepbet}
+def _everything(scan: Scan) -> Mask:
+    return np.ones(scan.voxels.shape, bool)
+
+
+_FINDERS = {
+    "given": _given,
+    "background": from_background,
+    "deepbet": from_deepbet,
+    "everything": _everything,
+}

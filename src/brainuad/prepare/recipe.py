@@ -12,6 +12,7 @@ from brainuad.prepare.checks import Checks
 from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.register import Register
 from brainuad.prepare.resample import Crop, Resample
+from brainuad.prepare.window import Window
 from brainuad.prepare.work import Step
 from brainuad.types import UsageError
 
@@ -21,6 +22,7 @@ STEPS: dict[str, type] = {
     "resample": Resample,
     "crop": Crop,
     "intensity": Intensity,
+    "window": Window,
     "checks": Checks,
 }
 """Steps by the names that they have in files."""
@@ -101,7 +103,11 @@ RECIPES: dict[str, Recipe] = {
         Recipe(name="default-flair", steps=_TO_MNI),
         Recipe(name="native", steps=(Brain(), Crop(), Intensity(), _OWN_GRID)),
         Recipe(name="phantom", steps=_AS_IS),
+        Recipe(
+            name="slices",
+            steps=(Brain(how="everything"), Window(), Checks(volume_ml=None, overlap=None)),
+        ),
     )
 }
 """Recipes by name: ``default-*`` go to MNI152 at 2 mm, ``native`` keeps the pose of the scan,
-``phantom`` takes scans that lie on the detector's grid already."""
+``phantom`` takes scans that lie on the detector's grid already, ``slices`` 8-bit images whole."""
