@@ -97,7 +97,9 @@ def evaluate(
 
 def benchmark(
     *,
-    name: Annotated[str, typer.Argument(help="Name of a benchmark: ixi-stroke, mslub or mednist-sprites.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of a benchmark: ixi-stroke, mslub or mednist-sprites.")
+    ],
     out: Out,
     data: Annotated[
         Path,

@@ -1,0 +1,210 @@
+"""What pixel-space diffusion methods share: net, schedule, noise, loss, and one-step restoration.
+
+Images run from 0 to 1 outside and from -1 to 1 inside. Levels are counted from 1 as in the papers:
+"t = 500" is index 499 of the schedule.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from brainuad.augment import Augment, augment
+from brainuad.denoiser import as_column
+from brainuad.difference import Sign, one_sided
+from brainuad.layers import Embedding
+from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.noise import coarse, pyramid
+from brainuad.rng import Rng
+from brainuad.schedule import Cosine, LinearBeta, ScaledLinear, Schedule
+from brainuad.simplex import simplex
+from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
+from brainuad.unet import UNet, UNetOptions, ddpm_options
+
+Steps = Int[Tensor, " batch"]
+Level = Annotated[int, Field(ge=1)]
+SCHEDULES = {"cosine": Cosine, "linear": LinearBeta, "scaled_linear": ScaledLinear}
+PUBLISHED: dict[str, Any] = {
+    "width": 128,
+    "multipliers": [1, 2, 2],
+    "blocks": 3,
+    "head_channels": 64,
+    "injection": "film",
+    "resample": "block",
+}
+"""Net of pDDPM and mDDPM (37.5 M parameters); the options of :func:`brainuad.unet.ddpm_options`."""
+SMALL: dict[str, Any] = {
+    **PUBLISHED,
+    "width": 24,
+    "multipliers": [1, 2, 3],
+    "blocks": 1,
+    "head_channels": 24,
+    "groups": 8,
+}
+"""The same at a size that a CPU can train in minutes."""
+TINY: dict[str, Any] = {**SMALL, "width": 8, "multipliers": [1, 2], "head_channels": 8, "groups": 4}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Noise:
+    """The noise that images are diffused with."""
+
+    kind: Literal["simplex", "gaussian", "coarse", "pyramid"] = "simplex"
+    """Fractal simplex noise, white noise, blurred noise on a grid, or noise of many scales."""
+    shared: bool = False
+    """Simplex: one noise image for the whole batch, as published, instead of one per image."""
+    normalise: bool = False
+    """Simplex: mean 0 and standard deviation 1 in each image; published noise has neither."""
+    cell_px: float = 8.0
+    """Coarse: distance between the nodes, in pixels."""
+    discount: float = 0.8
+    """Pyramid: factor on the noise of each coarser level, in (0, 1)."""
+
+    def like(self, x: Images, *, rng: Rng) -> Images:
+        """Noise in the shape of ``x``, from each image's own stream."""
+        if self.kind == "simplex":
+            return simplex(x, rng=rng, shared=self.shared, normalise=self.normalise)
+        if self.kind == "coarse":
+            return coarse(x, std=1.0, cell_px=self.cell_px, rng=rng)
+        if self.kind == "pyramid":
+            return pyramid(x, discount=self.discount, rng=rng)
+        return rng.normal_like(x)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiffusionOptions:
+    """Options of every pixel-space diffusion method."""
+
+    net: UNetOptions = field(default_factory=ddpm_options)
+    """The denoising U-Net."""
+    schedule: Literal["cosine", "linear", "scaled_linear"] = "cosine"
+    """How noise grows from step to step."""
+    steps: Level = 1000
+    """Steps of the schedule."""
+    predict: Literal["x0", "eps", "v"] = "x0"
+    """What the net says: the clean image, the noise, or the velocity between the two."""
+    error: Literal["l1", "l2"] = "l1"
+    """Loss: absolute or squared error of the prediction, mean over all pixels."""
+    noise: Noise = field(default_factory=Noise)
+    """The noise of training and detection."""
+    levels: tuple[Level, ...] = (500,)
+    """Levels that images are restored from, counted from 1; several: mean of the restorations."""
+    sign: Sign = "absolute"
+    """Which residuals count: both, only darker, or only brighter than the healthy counterpart."""
+    augment: Augment | None = None
+    """Random changes of the training images, or none as published."""
+
+    def __post_init__(self) -> None:
+        """Refuse levels that the schedule does not have."""
+        if not self.levels or max(self.levels) > self.steps:
+            raise UsageError(
+                f"levels: {list(self.levels)} of {self.steps} steps; give at least one level "
+                f"between 1 and {self.steps}"
+            )
+
+
+class Diffusion(Method):
+    """Base of the methods that noise an image, restore it with a net, and compare.
+
+    A subclass may change the loss and the restoration (:meth:`restored`); here both take the whole
+    image, and the restoration takes one step, as in the DDPM baseline of Behrendt et al. (MIDL
+    2023), which never walks the chain.
+    """
+
+    space = "pixel"
+    stages: ClassVar[Mapping[str, float]] = {"denoiser": 1.0}
+    train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
+    Options = DiffusionOptions
+
+    def __init__(self, options: Any = None):
+        super().__init__(options)
+        self.net = self.make_net()
+        self.schedule = self.make_schedule()
+
+    def make_net(self) -> UNet:
+        """The net of the options."""
+        return UNet(self.options.net)
+
+    def make_schedule(self) -> Schedule:
+        """The schedule of the options."""
+        return SCHEDULES[self.options.schedule](steps=self.options.steps)
+
+    def fit(self, batches: Batches, *, minimise: Minimise) -> None:
+        """One stage: the denoiser on healthy images."""
+        minimise("denoiser", self.net, self.loss, batches)
+        self.mark_fitted()
+
+    # Training
+
+    def loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Error of the net's prediction at a random step of each image, mean over all pixels."""
+        x, brain = self.augmented(batch, rng)
+        t = rng.fork("step").integers(0, self.options.steps)
+        eps = self.options.noise.like(x, rng=rng.fork("noise"))
+        return self.loss_at(2 * x - 1, brain, t.to(x.device), eps)
+
+    def loss_at(self, x0: Images, brain: Brain, t: Steps, eps: Images) -> PerItem:
+        """The loss for given images in [-1, 1], steps and noise."""
+        output = self.net(self.schedule.add_noise(x0, eps, t), t)
+        return self.distance(output - self.target(x0, eps, t))
+
+    def augmented(self, batch: Batch, rng: Rng) -> tuple[Images, Brain]:
+        """Training images and brains, changed at random where the options say so."""
+        if self.options.augment is None:
+            return batch.x, batch.brain
+        return augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
+
+    def distance(self, difference: Images) -> PerItem:
+        """Mean absolute or squared difference of each image, over all pixels."""
+        size = difference.abs() if self.options.error == "l1" else difference.square()
+        return size.flatten(1).mean(1)
+
+    def target(self, x0: Images, eps: Images, t: Steps) -> Images:
+        """What the net should say."""
+        if self.options.predict == "x0":
+            return x0
+        if self.options.predict == "eps":
+            return eps
+        signal, noise = self.rates(t, x0)
+        return signal * eps - noise * x0
+
+    # Restoration
+
+    def rates(self, t: Steps, x: Images) -> tuple[Float[Tensor, "batch ..."], ...]:
+        """sqrt(abar_t) and sqrt(1 - abar_t) of each image, shaped to multiply ``x``."""
+        abar = self.schedule.abar[t.cpu()]
+        return as_column(abar.sqrt(), x), as_column((1 - abar).sqrt(), x)
+
+    def clean(self, x_t: Images, t: Steps, condition: Embedding | None = None) -> Images:
+        """The net's estimate of the clean image in [-1, 1], whatever it predicts."""
+        output = self.net(x_t, t, condition) if condition is not None else self.net(x_t, t)
+        if self.options.predict == "x0":
+            return output
+        signal, noise = self.rates(t, x_t)
+        if self.options.predict == "eps":
+            return (x_t - noise * output) / signal
+        return signal * x_t - noise * output
+
+    def restored(self, x: Images, brain: Brain, level: int, eps: Images) -> Images:
+        """Healthy counterpart in [0, 1] of images in [0, 1]: noised to ``level``, one net call."""
+        t = torch.full((len(x),), level - 1, device=x.device)
+        return (self.clean(self.schedule.add_noise(2 * x - 1, eps, t), t) + 1) / 2
+
+    @torch.no_grad()
+    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
+        """Residual to the mean of the restorations from each level; fresh noise for each."""
+        self.check_fitted()
+        parts = [
+            self.restored(x, brain, n, self.options.noise.like(x, rng=rng.fork("noise", n)))
+            for n in self.options.levels
+        ]
+        healthy = torch.stack(parts).mean(0) * brain
+        return Detection(anomaly=self.residual(x, healthy) * brain, healthy=healthy)
+
+    def residual(self, x: Images, healthy: Images) -> AnomalyMap:
+        """Size of the differences that count, mean over the channels."""
+        return one_sided(x - healthy, self.options.sign).mean(1, keepdim=True)

@@ -1,0 +1,93 @@
+"""DDPM on pixels: noise on the whole slice, restored in one step or along the chain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+
+from brainuad.diffusion import PUBLISHED, SMALL, TINY, Diffusion, DiffusionOptions
+from brainuad.sample import euler
+from brainuad.types import AnomalyMap, Brain, Images, UsageError
+
+__all__ = ["Ddpm"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DdpmOptions(DiffusionOptions):
+    """Options of :class:`Ddpm`."""
+
+    walk: Annotated[int, Field(ge=1)] = 1
+    """Net calls of a restoration: 1 asks for the clean image at once, as Behrendt et al. do; more
+    walk down evenly spread steps without fresh noise (DDIM)."""
+    squared: bool = False
+    """Squared residual, as in AnoDDPM, instead of its size."""
+
+    def __post_init__(self) -> None:
+        """Refuse a walk with more calls than the lowest level has steps."""
+        super(DdpmOptions, self).__post_init__()
+        if self.walk > min(self.levels):
+            raise UsageError(
+                f"ddpm: a walk of {self.walk} calls from level {min(self.levels)}; use at most "
+                "as many calls as the level has steps"
+            )
+
+
+ADDITIVE = {"net": {**PUBLISHED, "injection": "additive"}}
+ANODDPM = {
+    "net": {
+        "width": 128,
+        "multipliers": [1, 1, 2, 3, 4],
+        "attention": [3, 4],
+        "heads": 2,
+    },
+    "schedule": "linear",
+    "predict": "eps",
+    "error": "l2",
+    "levels": [250],
+    "walk": 250,
+    "squared": True,
+}
+
+
+class Ddpm(Diffusion):
+    """Noise on the whole slice; what the denoiser does not give back is the anomaly.
+
+    References:
+        Wyatt, Leach, Schmon, Willcocks 2022, "AnoDDPM", CVPR Workshops (simplex noise, preset
+        ``anoddpm``); Behrendt et al. 2023, MIDL, arXiv 2303.03758 (one step, presets ``paper`` and
+        ``code``).
+    """
+
+    title = "DDPM, noise on the whole slice"
+    paper = "Wyatt et al. 2022, CVPRW; Behrendt et al. 2023, MIDL, arXiv 2303.03758"
+    Options = DdpmOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": {"net": PUBLISHED, "augment": {}},
+        "small": {"net": SMALL, "augment": {}},
+        "small-dark": {"net": SMALL, "augment": {}, "sign": "dark"},
+        "tiny": {"net": TINY},
+        "paper": {"net": PUBLISHED, "noise": {"shared": True}},
+        "code": {**ADDITIVE, "noise": {"shared": True}},
+        "anoddpm": ANODDPM,
+    }
+
+    def restored(self, x: Images, brain: Brain, level: int, eps: Images) -> Images:
+        """Healthy counterpart in [0, 1]: one net call, or a walk of several."""
+        if self.options.walk == 1:
+            return super().restored(x, brain, level, eps)
+        path = self.schedule.path(start=level - 1, count=self.options.walk)
+        start = (2 * x - 1) + path[0].to(x) * eps
+        return (euler(self.at_sigma, start, path) + 1) / 2
+
+    def residual(self, x: Images, healthy: Images) -> AnomalyMap:
+        """Size of the differences that count, or its square."""
+        size = super().residual(x, healthy)
+        return size.square() if self.options.squared else size
+
+    def at_sigma(self, x: Images, sigma: torch.Tensor) -> Images:
+        """Clean estimate of images of unchanged brightness with noise of deviation ``sigma``."""
+        nearest = (self.schedule.sigmas.log() - sigma[:1].double().cpu().log()).abs().argmin()
+        t = nearest.to(x.device).expand(len(x))
+        return self.clean(x * self.rates(t, x)[0], t)
