@@ -4,7 +4,7 @@ Images run from 0 to 1 outside and from -1 to 1 inside. Levels are counted from 
 "t = 500" is index 499 of the schedule.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -194,15 +194,18 @@ class Diffusion(Method):
         t = torch.full((len(x),), level - 1, device=x.device)
         return (self.clean(self.schedule.add_noise(2 * x - 1, eps, t), t) + 1) / 2
 
+    def restorations(self, x: Images, brain: Brain, eps: Sequence[Images]) -> list[Images]:
+        """The restoration from each of the levels, with the noise that belongs to it."""
+        pairs = zip(self.options.levels, eps, strict=True)
+        return [self.restored(x, brain, level, noise) for level, noise in pairs]
+
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Residual to the mean of the restorations from each level; fresh noise for each."""
         self.check_fitted()
-        parts = [
-            self.restored(x, brain, n, self.options.noise.like(x, rng=rng.fork("noise", n)))
-            for n in self.options.levels
-        ]
-        healthy = torch.stack(parts).mean(0) * brain
+        levels, noise = self.options.levels, self.options.noise
+        eps = [noise.like(x, rng=rng.fork("noise", n)) for n in levels]
+        healthy = torch.stack(self.restorations(x, brain, eps)).mean(0) * brain
         return Detection(anomaly=self.residual(x, healthy) * brain, healthy=healthy)
 
     def residual(self, x: Images, healthy: Images) -> AnomalyMap:

@@ -37,18 +37,21 @@ class PatchedDiffusion(Diffusion):
 
     def boxes(self, x: Images) -> Grid:
         """Every box of the grid over images of this size."""
-        patch = min(self.patch_px(x), *x.shape[2:])
-        return grid(x.shape[2], x.shape[3], patch, overlap=self.options.overlap)
+        rows, columns = x.shape[2:]
+        patch = self.patch_px(x)
+        if patch >= max(rows, columns):
+            return torch.tensor([[0, 0, columns, rows]])
+        return grid(rows, columns, min(patch, rows, columns), overlap=self.options.overlap)
 
     def drawn_boxes(self, x: Images, rng: Rng) -> Boxes:
         """One box per image: of the grid, or anywhere inside the image."""
         every = self.boxes(x)
         if not self.options.random_boxes:
             return every[rng.integers(0, len(every))]
-        patch = int(every[0, 2] - every[0, 0])
-        room = torch.tensor([x.shape[3] - patch + 1, x.shape[2] - patch + 1])
+        size = every[0, 2:] - every[0, :2]
+        room = torch.tensor([x.shape[3], x.shape[2]]) - size + 1
         corner = (rng.uniforms(2) * room).long()
-        return torch.cat([corner, corner + patch], dim=1)
+        return torch.cat([corner, corner + size], dim=1)
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Error inside a random box at a random step of each image."""

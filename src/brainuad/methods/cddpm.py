@@ -1,0 +1,141 @@
+"""cDDPM: noise on the whole slice, and a vector of the clean slice that says whose brain it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from brainuad.diffusion import PUBLISHED, SMALL, TINY, Diffusion, DiffusionOptions, Level, Steps
+from brainuad.encoder import Encoder, EncoderOptions, Pretraining, PretrainOptions
+from brainuad.layers import Embedding
+from brainuad.method import Batch, Batches, Minimise
+from brainuad.rng import Rng
+from brainuad.types import Brain, Images, PerItem, UsageError
+from brainuad.unet import UNetOptions, ddpm_options
+
+__all__ = ["Cddpm"]
+
+
+def conditioned_net() -> UNetOptions:
+    """The published net with the condition of the released code."""
+    return ddpm_options(condition=512)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CddpmOptions(DiffusionOptions):
+    """Options of :class:`Cddpm`."""
+
+    net: UNetOptions = field(default_factory=conditioned_net)
+    """The denoising U-Net; ``condition`` is the number of features that the encoder gives it."""
+    levels: tuple[Level, ...] = (250, 500, 750)
+    """Levels that images are restored from, counted from 1; several: mean of the restorations."""
+    encoder: EncoderOptions = field(default_factory=EncoderOptions)
+    """The net that makes the condition of the clean image."""
+    pretrain: bool = True
+    """Whether the encoder first learns to paint hidden parts of healthy images (SparK)."""
+    pretraining: PretrainOptions = field(default_factory=PretrainOptions)
+    """How it does so."""
+
+    def __post_init__(self) -> None:
+        """Refuse a net without a condition."""
+        super(CddpmOptions, self).__post_init__()
+        if self.net.condition < 1:
+            raise UsageError(
+                f"cddpm: net.condition is {self.net.condition}; use the number of features of the "
+                "condition, such as 128, or the method ddpm, which has none"
+            )
+
+
+SHARED = {"shared": True}
+OURS: dict[str, Any] = {"net": {**PUBLISHED, "condition": 512}, "augment": {}}
+SMALLER: dict[str, Any] = {
+    "net": {**SMALL, "condition": 64},
+    "encoder": {"kind": "small"},
+    "augment": {},
+}
+GAMMA_ALONE = {
+    **dict.fromkeys(["rotation_deg", "translation_px", "brightness", "contrast", "noise"], 0.0),
+    "bias": 0.0,
+    "mirror": False,
+    "gamma": 0.3,
+}
+"""What :class:`brainuad.augment.Augment` has in common with the released code's changes."""
+
+
+class Cddpm(Diffusion):
+    """A DDPM that is told by an encoder what the clean slice looks like on the whole.
+
+    The vector is too small to hold a lesion's place and shape, and large enough for contrast and
+    anatomy, which noise takes away.
+
+    References:
+        Behrendt, Bhattacharya, Mieling, Maack, Krüger, Opfer, Schlaefer 2025, "Guided
+        reconstruction with conditioned diffusion models for unsupervised anomaly detection in
+        brain MRIs", Comput. Biol. Med. 186:109660, arXiv 2312.04215.
+    """
+
+    title = "cDDPM, conditioned diffusion"
+    paper = "Behrendt et al. 2025, Comput. Biol. Med. 186:109660, arXiv 2312.04215"
+    stages: ClassVar[Mapping[str, float]] = {"pretrain": 0.15, "denoiser": 0.85}
+    Options = CddpmOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": OURS,
+        "small": SMALLER,
+        "small-dark": {**SMALLER, "sign": "dark"},
+        "tiny": {
+            "net": {**TINY, "condition": 8},
+            "encoder": {"kind": "small", "widths": [4, 8]},
+            "pretraining": {"cell_px": 8},
+        },
+        "paper": {"net": {**PUBLISHED, "condition": 128}, "noise": SHARED},
+        "code": {**OURS, "noise": SHARED, "augment": GAMMA_ALONE},
+    }
+
+    def __init__(self, options: CddpmOptions | None = None):
+        super().__init__(options)
+        o = self.options
+        self.encoder = Encoder(o.encoder, features=o.net.condition, channels=o.net.channels_in)
+
+    def fit(self, batches: Batches, *, minimise: Minimise) -> None:
+        """The encoder alone, where it is pre-trained; then encoder and denoiser together."""
+        if self.options.pretrain:
+            pretraining = self.make_pretraining()
+
+            def paint(batch: Batch, rng: Rng) -> PerItem:
+                return pretraining.loss(batch.x, rng=rng)
+
+            minimise("pretrain", pretraining, paint, batches)
+        minimise("denoiser", nn.ModuleList([self.encoder, self.net]), self.loss, batches)
+        self.mark_fitted()
+
+    def make_pretraining(self) -> Pretraining:
+        """The encoder with a decoder whose first weights are the same in every run."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            return Pretraining(
+                self.encoder, self.options.pretraining, channels=self.options.net.channels_in
+            )
+
+    def loss_at(self, x0: Images, brain: Brain, t: Steps, eps: Images) -> PerItem:
+        """The loss for given images in [-1, 1], steps and noise."""
+        return self.conditioned_loss(x0, self.encoder((x0 + 1) / 2), t, eps)
+
+    def conditioned_loss(self, x0: Images, condition: Embedding, t: Steps, eps: Images) -> PerItem:
+        """The loss with a condition that is known already."""
+        output = self.net(self.schedule.add_noise(x0, eps, t), t, condition)
+        return self.distance(output - self.target(x0, eps, t))
+
+    def restorations(self, x: Images, brain: Brain, eps: Sequence[Images]) -> list[Images]:
+        """The restoration from each of the levels; the condition is made once, of the image."""
+        return self.told(x, self.encoder(x), eps)
+
+    def told(self, x: Images, condition: Embedding, eps: Sequence[Images]) -> list[Images]:
+        """The restorations with a condition that is known already."""
+        found = []
+        for level, noise in zip(self.options.levels, eps, strict=True):
+            t = torch.full((len(x),), level - 1, device=x.device)
+            x_t = self.schedule.add_noise(2 * x - 1, noise, t)
+            found.append((self.clean(x_t, t, condition) + 1) / 2)
+        return found
