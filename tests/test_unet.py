@@ -253,3 +253,20 @@ def test_a_small_net_learns_to_copy():
         optimiser.step()
         first, last = (loss.item() if step == 0 else first), loss.item()
     assert last < first / 4
+
+
+@pytest.mark.parametrize("size", [(16, 24), (15, 22), (9, 9)])
+def test_a_folded_net_keeps_size_and_images_apart(size):
+    options = UNetOptions(width=8, multipliers=(1, 2), heads=2, groups=4, fold=2, zero_init=False,
+                          mask_head=True)  # fmt: skip
+    net = UNet(options).eval()
+    x = torch.randn(3, 1, *size, generator=torch.Generator().manual_seed(0))
+    out, mask = net(x, torch.tensor([1, 2, 3]))
+    assert out.shape == mask.shape == x.shape
+    alone, _ = net(x[1:2], torch.tensor([2]))
+    torch.testing.assert_close(out[1:2], alone, atol=1e-5, rtol=0)
+
+
+def test_folding_volumes_is_refused():
+    with pytest.raises(UsageError, match="fold 2 of volumes; fold is for slices"):
+        UNetOptions(width=8, heads=2, dimensions=3, fold=2)

@@ -39,14 +39,22 @@ PUBLISHED: dict[str, Any] = {
 """Net of pDDPM and mDDPM (37.5 M parameters); the options of :func:`brainuad.unet.ddpm_options`."""
 SMALL: dict[str, Any] = {
     **PUBLISHED,
-    "width": 24,
-    "multipliers": [1, 2, 3],
+    "width": 32,
+    "multipliers": [1, 2, 2],
     "blocks": 1,
-    "head_channels": 24,
+    "head_channels": 32,
     "groups": 8,
+    "fold": 2,
 }
 """The same at a size that a CPU can train in minutes."""
-TINY: dict[str, Any] = {**SMALL, "width": 8, "multipliers": [1, 2], "head_channels": 8, "groups": 4}
+TINY: dict[str, Any] = {
+    **SMALL,
+    "width": 8,
+    "multipliers": [1, 2],
+    "head_channels": 8,
+    "groups": 4,
+    "fold": 1,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
