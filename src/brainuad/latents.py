@@ -45,3 +45,26 @@ class LatentCache(Batches):
         rows = torch.as_tensor(list(indices))
         keys = tuple(self.keys[i] for i in indices)
         return Batch(x=self.x[rows].float(), brain=self.cells[rows], keys=keys)
+
+
+class Part(Batches):
+    """Some of the images of others."""
+
+    def __init__(self, batches: Batches, numbers: range):
+        self.batches, self.numbers = batches, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def get(self, indices: Sequence[int]) -> Batch:
+        """The images with these numbers among the chosen ones."""
+        return self.batches.get([self.numbers[i] for i in indices])
+
+
+def split(batches: Batches, held_out: float) -> tuple[Batches, Batches]:
+    """All images but the last ones, and the last ones; twice all where none are held out."""
+    last = round(held_out * len(batches))
+    if not last:
+        return batches, batches
+    first = len(batches) - last
+    return Part(batches, range(first)), Part(batches, range(first, len(batches)))
