@@ -293,5 +293,5 @@ class UNet(nn.Module):
         heads = [self.out] if self.mask is None else [self.out, self.mask]
         outputs = [head(h) for head in heads]
         outputs = [F.pixel_shuffle(out, fold) if fold > 1 else out for out in outputs]
-        out, *mask = (each[window] for each in outputs)
-        return (out, *mask) if mask else out
+        out = outputs[0][window]
+        return out if self.mask is None else (out, outputs[1][window])

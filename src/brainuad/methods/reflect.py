@@ -1,0 +1,251 @@
+"""REFLECT: a straight flow in latent space from corrupted to healthy, followed in one step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from brainuad.augment import Augment, augment
+from brainuad.autoencoder import Autoencoder, AutoencoderOptions, Latents
+from brainuad.compact import kl_to_standard
+from brainuad.corrupt import WalkLaw, draw_walks
+from brainuad.difference import Sign, one_sided
+from brainuad.latents import LatentCache
+from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.noise import brain_share
+from brainuad.rng import Rng
+from brainuad.smooth import gaussian_blur
+from brainuad.types import AnomalyMap, Brain, Images, PerItem
+from brainuad.unet import UNet, mad_ad_options
+
+__all__ = ["Reflect"]
+
+Share = Annotated[float, Field(ge=0, le=1)]
+TIMES = 1000
+"""The time sinusoid of the net is made for steps 0 to 1000."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CorruptionLaw:
+    """How latents are corrupted in training."""
+
+    probability: Share = 0.9
+    """Probability that an image is corrupted at all."""
+    walks: WalkLaw = field(default_factory=WalkLaw)
+    """Law of the shapes."""
+    textured: Share = 0.5
+    """Probability that an object holds structure, the image's own latent from another place,
+    instead of noise."""
+    weakest: Share = 0.2
+    """Least strength mu of an object; uniform from here to 1."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReflectMap:
+    """How the corrected latent becomes an anomaly map; intensities run from -1 to 1."""
+
+    clip: Annotated[float, Field(gt=0)] = 0.4
+    """Differences are cut here and divided by it, in the image and in the scaled latent."""
+    smooth_px: float = 3.0
+    """Standard deviation of the Gaussian on the image's difference, in pixels."""
+    latent_smooth: float = 1.0
+    """Standard deviation of the Gaussian on the latent's difference, in cells."""
+    latent_share: Share = 0.5
+    """Weight of the latent's difference; the image's has the rest."""
+    sign: Sign = "absolute"
+    """Which differences count: both, only darker, or only brighter than healthy."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReflectOptions:
+    """Options of :class:`Reflect`."""
+
+    autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
+    """The autoencoder whose latents are corrected."""
+    kl_weight: float = 1e-6
+    """Weight of the Kullback-Leibler term in the autoencoder's loss."""
+    latent_scale: float | None = None
+    """Factor on latents; None: 1 / standard deviation, measured on the training images."""
+    size: str = "S"
+    """Size of the net by name, as in ``mad_ad``."""
+    dropout: float = 0.1
+    """Dropout in every residual block of the net."""
+    corruption: CorruptionLaw = field(default_factory=CorruptionLaw)
+    """How latents are corrupted in training."""
+    steps: Annotated[int, Field(ge=1)] = 1
+    """Euler steps of detection."""
+    map: ReflectMap = field(default_factory=ReflectMap)
+    """How the anomaly map is made."""
+    augment: Augment | None = None
+    """Random changes of the training images."""
+    copies: int = 1
+    """Augmented copies of each image in the latent cache; the first is the image itself."""
+
+
+OURS = {"autoencoder": {"preset": "kl-f4-small"}, "augment": {}, "copies": 2}
+SMALL = {**OURS, "size": "micro", "dropout": 0.05}
+PAPER = {
+    "autoencoder": {"preset": "kl-f8"},
+    "latent_scale": 0.18215,
+    "size": "L",
+    "dropout": 0.4,
+    "augment": {"rotation_deg": 0.0, "mirror": False, "gamma": 0.0, "bias": 0.0, "noise": 0.0},
+    "copies": 2,
+}
+
+
+class Reflect(Method):
+    """Rectified flow from corrupted to healthy latents of a frozen autoencoder.
+
+    Shapes in healthy latents are replaced by noise or structure. A net learns the velocity of the
+    straight line from the corrupted latent (time 0) to the healthy one (time 1). In detection the
+    latent of the image is taken for a corrupted one and follows the velocity.
+
+    References:
+        Beizaee, Hajimiri, Ben Ayed, Lodygensky, Desrosiers, Dolz 2025, "REFLECT: Rectified Flows
+        for Efficient Brain Anomaly Correction Transport", MICCAI, arXiv 2508.02889.
+    """
+
+    title = "REFLECT, straight flow to healthy latents"
+    paper = "Beizaee et al. 2025, MICCAI, arXiv 2508.02889"
+    space = "latent"
+    stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "flow": 0.65}
+    train_with: ClassVar[Mapping[str, Any]] = {"lr": {"autoencoder": 1e-3, "flow": 2e-3}}
+    Options = ReflectOptions
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "default": OURS,
+        "small": SMALL,
+        "small-dark": {**SMALL, "map": {"sign": "dark"}},
+        "tiny": {"autoencoder": {"preset": "tiny"}, "size": "tiny"},
+        "paper": PAPER,
+    }
+    scale: Tensor
+
+    def __init__(self, options: ReflectOptions | None = None):
+        super().__init__(options)
+        self.autoencoder = Autoencoder(self.options.autoencoder)
+        channels = self.autoencoder.latent_channels
+        net = mad_ad_options(self.options.size, channels=channels, dropout=self.options.dropout)
+        self.net = UNet(replace(net, mask_head=False))
+        self.register_buffer("scale", torch.tensor(self.options.latent_scale or 1.0))
+
+    # Fitting
+
+    def fit(self, batches: Batches, *, minimise: Minimise) -> None:
+        """Two stages: the autoencoder on images, then the flow on cached latents."""
+        minimise("autoencoder", self.autoencoder, self.autoencoder_loss, batches)
+        self.autoencoder.eval().requires_grad_(False)
+        latents = LatentCache(batches, self.encode, copies=self.options.copies)
+        if self.options.latent_scale is None:
+            self.scale.fill_(1 / latents.deviation())
+        minimise("flow", self.net, self.loss, latents)
+        self.mark_fitted()
+
+    @torch.no_grad()
+    def encode(self, batch: Batch, copy: int) -> tuple[Latents, Brain]:
+        """Latents of training images and their cells of at least half brain."""
+        x, brain = batch.x, batch.brain
+        if copy and self.options.augment is not None:
+            x, brain = augment(x, brain, self.options.augment, rng=batch.rng(0, "latents", copy))
+        mean, logvar = self.autoencoder.encode(2 * x.to(self.scale.device) - 1)
+        return torch.cat([mean, logvar], 1), brain_share(brain, self.autoencoder.factor) >= 0.5
+
+    def autoencoder_loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Absolute error of the reconstruction plus a small Kullback-Leibler term."""
+        x, brain = batch.x, batch.brain
+        if self.options.augment is not None:
+            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
+        mean, logvar = self.autoencoder.encode(2 * x - 1)
+        z = mean + (0.5 * logvar).exp() * rng.normal_like(mean)
+        error = (self.autoencoder.decode(z) - (2 * x - 1)).abs().flatten(1).mean(1)
+        return error + self.options.kl_weight * kl_to_standard(mean, logvar)
+
+    def loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Squared error of the velocity at a random time of each image, mean over the cells."""
+        mean, logvar = batch.x.chunk(2, dim=1)
+        healthy = self.scale * (mean + (0.5 * logvar).exp() * rng.fork("z").normal_like(mean))
+        sick = corrupted(self.options.corruption, healthy, batch.brain, rng=rng.fork("corrupt"))
+        time = rng.fork("time").uniform().to(healthy)
+        z = sick + time.reshape(-1, 1, 1, 1) * (healthy - sick)
+        error = self.net(z, TIMES * time) - (healthy - sick)
+        return error.square().flatten(1).mean(1)
+
+    # Detection
+
+    @torch.no_grad()
+    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
+        """Correct the latent of the image, decode both, compare images and latents."""
+        self.check_fitted()
+        z = self.scale * self.autoencoder.encode(2 * x - 1)[0]
+        corrected = self.corrected(z)
+        before, after = (self.autoencoder.decode(c / self.scale) for c in (z, corrected))
+        anomaly = self.anomaly_map(before - after, z - corrected) * brain
+        return Detection(anomaly=anomaly, healthy=((after + 1) / 2).clamp(0, 1) * brain)
+
+    def corrected(self, z: Latents) -> Latents:
+        """Where the flow leads from ``z``: Euler steps from time 0 to 1."""
+        for step in range(self.options.steps):
+            time = torch.full((len(z),), TIMES * step / self.options.steps, device=z.device)
+            z = z + self.net(z, time) / self.options.steps
+        return z
+
+    def anomaly_map(self, dx: Images, dz: Latents) -> AnomalyMap:
+        """Weighted sum of the cut, smoothed differences of images and latents, in [0, 1].
+
+        Differences of latents have no sign. Where one sign is wanted, they count by the share that
+        this sign has in the difference of the images nearby.
+        """
+        how = self.options.map
+        signed, size = (
+            gaussian_blur(cut(one_sided(dx, s).mean(1, keepdim=True), how.clip), how.smooth_px)
+            for s in (how.sign, "absolute")
+        )
+        cells = gaussian_blur(cut(dz.abs().mean(1, keepdim=True), how.clip), how.latent_smooth)
+        latent = F.interpolate(cells, size=dx.shape[2:], mode="bilinear") * share(signed, size)
+        return (1 - how.latent_share) * signed + how.latent_share * latent
+
+
+def cut(difference: AnomalyMap, clip: float) -> AnomalyMap:
+    """min(d, clip) / clip."""
+    return difference.clamp(max=clip) / clip
+
+
+def share(part: AnomalyMap, whole: AnomalyMap) -> AnomalyMap:
+    """``part / whole``, at most 1, and 1 where they are equal."""
+    return torch.where(part == whole, 1.0, (part / whole.clamp(min=1e-12)).clamp(0, 1))
+
+
+def corrupted(law: CorruptionLaw, z: Latents, cells: Brain, *, rng: Rng) -> Latents:
+    """Latents with objects mixed in: sqrt(1 - mu) z + sqrt(mu) r inside each object."""
+    shapes = draw_walks(law.walks, cells, rng=rng.fork("shapes"))
+    happens = (rng.fork("happens").uniform() < law.probability).to(z.device)
+    result = z
+    for n in range(shapes.shape[1]):
+        own = rng.fork("object", n)
+        mu = column(own.fork("strength").uniform(law.weakest, 1.0), z)
+        foreign = replacement(law, z, rng=own)
+        mixed = (1 - mu).sqrt() * z + mu.sqrt() * foreign
+        chosen = shapes[:, n : n + 1] & happens.reshape(-1, 1, 1, 1)
+        result = torch.where(chosen, mixed, result)
+    return result
+
+
+def replacement(law: CorruptionLaw, z: Latents, *, rng: Rng) -> Latents:
+    """What an object holds: noise with one colour and grain, or a shifted copy of the latent."""
+    grain = column(rng.fork("grain").uniform(), z)
+    colour = rng.fork("colour").normal(z.shape[1], 1, 1).to(z)
+    noise = grain.sqrt() * colour + (1 - grain).sqrt() * rng.fork("noise").normal_like(z)
+    shift = (rng.fork("shift").uniforms(2) * torch.tensor(z.shape[2:])).long().tolist()
+    moved = torch.stack([torch.roll(a, tuple(s), (1, 2)) for a, s in zip(z, shift, strict=True)])
+    textured = (rng.fork("textured").uniform() < law.textured).to(z.device)
+    return torch.where(textured.reshape(-1, 1, 1, 1), moved, noise)
+
+
+def column(numbers: PerItem, z: Latents) -> Float[Tensor, "batch 1 1 1"]:
+    """One number per image, shaped to multiply latents."""
+    return numbers.to(z).reshape(-1, 1, 1, 1)

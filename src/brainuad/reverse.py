@@ -1,0 +1,103 @@
+"""The walk down the chain of a pixel-space diffusion model, shared by THOR and AutoDDPM."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from brainuad.denoiser import as_column
+from brainuad.diffusion import Diffusion, DiffusionOptions, Level, Noise
+from brainuad.rng import Rng
+from brainuad.sample import ddim_coefficients
+from brainuad.schedule import Schedule
+from brainuad.types import Images
+
+PUBLISHED: dict[str, Any] = {
+    "width": 128,
+    "multipliers": [1, 2, 2],
+    "blocks": 1,
+    "attention": [1, 2],
+    "head_channels": 256,
+}
+"""Net of AutoDDPM and THOR (Bercea et al. 2023, 2024)."""
+Steps = Int[Tensor, " batch"]
+Clean = Callable[[Images, Steps], Images]
+Change = Callable[[int, Images, int], Images | None]
+"""(level, clean estimate there, next level) -> what to go on from, or None to step as usual."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReverseOptions(DiffusionOptions):
+    """Options of the methods that walk the chain."""
+
+    schedule: Literal["cosine", "linear", "scaled_linear"] = "linear"
+    """How noise grows from step to step."""
+    predict: Literal["x0", "eps", "v"] = "eps"
+    """What the net says: the clean image, the noise, or the velocity between the two."""
+    error: Literal["l1", "l2"] = "l2"
+    """Loss: absolute or squared error of the prediction, mean over all pixels."""
+    noise: Noise = field(default_factory=lambda: Noise(kind="gaussian"))
+    """The noise of training and detection."""
+    stride: Level = 1
+    """Levels that one step goes down; 1 is the whole chain, as published."""
+    eta: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of fresh noise in a step: 0 none (DDIM), 1 as in DDPM."""
+    perceptual: Literal["none"] = "none"
+    """Perceptual factor of the published maps; its weights cannot be shipped, so there is none."""
+
+
+class Reverse(Diffusion):
+    """Base of the methods that noise an image and walk back down the chain."""
+
+    def bounded(self, x_t: Images, t: Steps) -> Images:
+        """The clean estimate, kept in [-1, 1]."""
+        return self.clean(x_t, t).clamp(-1, 1)
+
+    def walk(self, x: Images, level: int, *, rng: Rng, change: Change | None = None) -> Images:
+        """The clean image in [-1, 1] at the end of the chain.
+
+        Args:
+            x: noised images of this level.
+            level: where the walk starts, counted from 1; it ends at 0.
+            rng: one stream per image, for fresh noise.
+            change: may replace the images before the next step.
+        """
+        levels = [*range(level, 0, -self.options.stride), 0]
+        for now, then in pairwise(levels):
+            x0 = self.bounded(x, torch.full((len(x),), now - 1, device=x.device))
+            changed = change(now, x0, then) if change is not None else None
+            x = self.step(x, x0, (now, then), rng) if changed is None else changed
+        return x
+
+    def step(self, x: Images, x0: Images, levels: tuple[int, int], rng: Rng) -> Images:
+        """One step from the first level to the second (Song et al. 2021, Eq. 12)."""
+        now, then = levels
+        on_x0, on_x, fresh = ddim_coefficients(self.left(now), self.left(then), self.options.eta)
+        stepped = on_x0 * x0 + on_x * x
+        if fresh == 0:
+            return stepped
+        return stepped + fresh * self.options.noise.like(x, rng=rng.fork("fresh", now))
+
+    def left(self, level: int) -> float:
+        """Share of the image's variance left at a level; 1 at level 0."""
+        return float(self.schedule.abar[level - 1]) if level else 1.0
+
+    def noised(self, x: Images, eps: Images, level: int) -> Images:
+        """Images in [-1, 1] with noise of a level; themselves at level 0."""
+        return self.left(level) ** 0.5 * x + (1 - self.left(level)) ** 0.5 * eps
+
+
+def noise_by(clean: Clean, schedule: Schedule) -> Clean:
+    """The guess of the noise that belongs to a guess of the clean image."""
+
+    def predict(x: Images, t: Steps) -> Images:
+        abar: Float[Tensor, " batch"] = schedule.abar[t.cpu()]
+        signal, noise = as_column(abar.sqrt(), x), as_column((1 - abar).sqrt(), x)
+        return (x - signal * clean(x, t)) / noise
+
+    return predict
