@@ -155,6 +155,12 @@ def test_methods_for_people(run):
     assert "Kascenas" in said
 
 
+def test_inherited_options_are_listed_too():
+    kind = method_class("mddpm").Options
+    assert set(field_meanings(kind)) == set(kind.__dataclass_fields__)
+    assert all(field_meanings(kind).values())
+
+
 def test_field_meanings_are_the_texts_below_the_fields():
     found = field_meanings(method_class("intensity").Options)
     assert list(found) == ["dark", "equalise"]
@@ -195,7 +201,7 @@ def test_spread_gives_each_value_its_option():
         (["detect", "-o", "x", "-m", "y"], "Missing option '--input'"),
         (["detect", "-i", "x", "-o", "x", "-m", "y", "--level", "much"], "'much'"),
         (["nothing"], "No such command 'nothing'"),
-        (["fit", "-i", "x", "-o", "y"], "--method: none is given; choose from dae"),
+        (["fit", "-i", "x", "-o", "y"], "--method: none is given; choose from "),
         (["fit", "-i", "x", "-o", "y", "--method", "dea"], "method 'dea': unknown; choose from"),
         (["fit", "-i", "x", "-o", "y", "--method", "dae", "--preset", "z"], "unknown preset 'z'"),
         (

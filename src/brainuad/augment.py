@@ -48,15 +48,17 @@ class Augment:
             )
 
 
-def augment(x: Images, brain: Brain, options: Augment, *, rng: Rng) -> tuple[Images, Brain]:
+def augment(x: Images, brain: Brain, options: Augment | None, *, rng: Rng) -> tuple[Images, Brain]:
     """Changed images, with the background at 0 again, and their brains.
 
     Args:
         x: images with intensities in [0, 1].
         brain: their brains; moved along.
-        options: what may change, and by how much.
+        options: what may change, and by how much; None changes nothing.
         rng: one stream per image.
     """
+    if options is None:
+        return x, brain
     moves = places(len(x), x.ndim - 2, options, rng)
     changed = (moves != torch.eye(x.ndim - 2, x.ndim - 1)).flatten(1).any(1)
     if changed.any():

@@ -162,8 +162,6 @@ class Diffusion(Method):
 
     def augmented(self, batch: Batch, rng: Rng) -> tuple[Images, Brain]:
         """Training images and brains, changed at random where the options say so."""
-        if self.options.augment is None:
-            return batch.x, batch.brain
         return augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
 
     def distance(self, difference: Images) -> PerItem:

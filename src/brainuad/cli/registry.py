@@ -4,6 +4,7 @@ import ast
 import inspect
 import json
 import textwrap
+from dataclasses import is_dataclass
 from typing import Annotated, Any
 
 import typer
@@ -67,8 +68,6 @@ def description(kind: type) -> dict[str, Any]:
 
 def options(cls: type, prefix: str = "") -> dict[str, dict[str, Any]]:
     """Every option of a settings dataclass by its dotted name: meaning and default."""
-    from dataclasses import is_dataclass
-
     from brainuad.config import to_dict
 
     found: dict[str, dict[str, Any]] = {}
@@ -84,7 +83,15 @@ def options(cls: type, prefix: str = "") -> dict[str, dict[str, Any]]:
 
 
 def field_meanings(cls: type) -> dict[str, str]:
-    """Fields of a dataclass with the text that stands under each."""
+    """Fields of a dataclass, inherited ones first, with the text that stands under each."""
+    found: dict[str, str] = {}
+    for each in reversed(cls.__mro__):
+        found |= own_meanings(each) if is_dataclass(each) else {}
+    return found
+
+
+def own_meanings(cls: type) -> dict[str, str]:
+    """Fields that a dataclass defines itself, with the text that stands under each."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
     (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef))
     found: dict[str, str] = {}

@@ -4,33 +4,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
-
-from brainuad.augment import Augment, augment
+from brainuad.augment import augment
 from brainuad.compact import CodeKind, Compact, CompactOptions
-from brainuad.difference import Sign, one_sided
-from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.method import Batch, Batches, Minimise
+from brainuad.reconstruction import Reconstruction, ReconstructionOptions
 from brainuad.rng import Rng
-from brainuad.types import Brain, Images, PerItem
+from brainuad.types import Images, PerItem
 
 __all__ = ["Autoencoder"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AutoencoderOptions:
+class AutoencoderOptions(ReconstructionOptions):
     """Options of :class:`Autoencoder`."""
 
     net: CompactOptions = field(default_factory=CompactOptions)
     """Encoder and decoder."""
     latent: CodeKind = "dense"
     """One vector per image, or a small grid that keeps places."""
-    sign: Sign = "absolute"
-    """Which residuals count: both, only darker, or only brighter than the healthy counterpart."""
-    augment: Augment | None = None
-    """Random changes of the training images, or none as published."""
 
 
-class Autoencoder(Method):
+class Autoencoder(Reconstruction):
     """Copies healthy images through a small code; what the code cannot hold is the anomaly.
 
     References:
@@ -40,7 +34,6 @@ class Autoencoder(Method):
 
     title = "Autoencoder, dense or spatial code"
     paper = "Baur et al. 2021, Medical Image Analysis"
-    space = "pixel"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 1.0}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = AutoencoderOptions
@@ -64,19 +57,9 @@ class Autoencoder(Method):
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Mean absolute error of the copy over all pixels."""
-        x, brain = batch.x, batch.brain
-        if self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
+        x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         return (self.copied(x) - x).abs().flatten(1).mean(1)
 
     def copied(self, x: Images) -> Images:
         """What comes out when images go through the code."""
         return self.net.decode(self.net.encode(x), tuple(x.shape[2:]))
-
-    @torch.no_grad()
-    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
-        """Residual to the copy."""
-        self.check_fitted()
-        healthy = self.copied(x) * brain
-        anomaly = one_sided(x - healthy, self.options.sign).mean(1, keepdim=True) * brain
-        return Detection(anomaly=anomaly, healthy=healthy)

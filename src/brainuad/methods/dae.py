@@ -4,21 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
-
-from brainuad.augment import Augment, augment
-from brainuad.difference import Sign, one_sided
-from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.augment import augment
+from brainuad.method import Batch, Batches, Minimise
 from brainuad.networks import DenoisingUNetOptions, denoising_unet
 from brainuad.noise import coarse
+from brainuad.reconstruction import Reconstruction, ReconstructionOptions
 from brainuad.rng import Rng
-from brainuad.types import Brain, Images, PerItem
+from brainuad.types import Images, PerItem
 
 __all__ = ["Dae"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DaeOptions:
+class DaeOptions(ReconstructionOptions):
     """Options of :class:`Dae`."""
 
     net: DenoisingUNetOptions = field(default_factory=DenoisingUNetOptions)
@@ -27,13 +25,9 @@ class DaeOptions:
     """Standard deviation of the noise at the nodes of its grid, in units of intensity."""
     noise_cell_px: float = 8.0
     """Distance between the nodes of the noise grid, in pixels."""
-    sign: Sign = "absolute"
-    """Which residuals count: both, only darker, or only brighter than the healthy counterpart."""
-    augment: Augment | None = None
-    """Random changes of the training images, or none as published."""
 
 
-class Dae(Method):
+class Dae(Reconstruction):
     """Restores images from coarse noise; lesions look like such noise and are taken away with it.
 
     Noise is added in training only. The anomaly is the difference between the image and what the
@@ -47,7 +41,6 @@ class Dae(Method):
 
     title = "Denoising autoencoder, coarse noise"
     paper = "Kascenas et al. 2022, MIDL; 2023, Medical Image Analysis"
-    space = "pixel"
     stages: ClassVar[Mapping[str, float]] = {"denoise": 1.0}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = DaeOptions
@@ -70,17 +63,11 @@ class Dae(Method):
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Mean over all pixels of the squared error inside the brain (Kascenas et al., Eq. 1)."""
-        x, brain = batch.x, batch.brain
-        if self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
+        x, brain = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         noise = coarse(x, std=self.options.noise_std, cell_px=self.options.noise_cell_px, rng=rng)
         error = (self.net(x + noise * brain) - x) * brain
         return error.square().flatten(1).mean(1)
 
-    @torch.no_grad()
-    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
-        """Residual of the clean image; no noise is added."""
-        self.check_fitted()
-        healthy = self.net(x) * brain
-        anomaly = one_sided(x - healthy, self.options.sign).mean(1, keepdim=True) * brain
-        return Detection(anomaly=anomaly, healthy=healthy)
+    def copied(self, x: Images) -> Images:
+        """The clean image without noise."""
+        return self.net(x)

@@ -118,9 +118,7 @@ class Disyre(Method):
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Squared error of the restored slice in [-1, 1], mean over all pixels."""
-        x, brain = batch.x, batch.brain
-        if self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
+        x, brain = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         sick, strength = self.corrupted(x, brain, rng=rng)
         restored = self.net(2 * sick - 1, self.label(strength))
         return (restored - (2 * x - 1)).square().flatten(1).mean(1)

@@ -190,18 +190,15 @@ class LatentDdpm(Method):
 
     def autoencoder_loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Absolute error of the reconstruction plus the commitment loss, per image."""
-        x = batch.x
-        if self.options.augment is not None:
-            x, _ = augment(x, batch.brain, self.options.augment, rng=rng.fork("augment"))
+        x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         decoded, commitment = self.autoencoder(x)
         return (decoded - x).abs().flatten(1).mean(1) + commitment
 
     @torch.no_grad()
     def encode(self, batch: Batch, copy: int) -> tuple[Images, Cells]:
         """Numbers of the codes of training images, and their brains; copy 0 is not augmented."""
-        x, brain = batch.x, batch.brain
-        if copy and self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=batch.rng(0, "latents", copy))
+        how = self.options.augment if copy else None
+        x, brain = augment(batch.x, batch.brain, how, rng=batch.rng(0, "latents", copy))
         indices = self.autoencoder.indices(x.to(self.scale.device))
         return indices.float(), brain_share(brain, self.autoencoder.factor) >= 0.5
 

@@ -5,17 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from brainuad.augment import Augment, augment
-from brainuad.autoencoder import Autoencoder, AutoencoderOptions, Latents
+from brainuad.autoencoder import Latents
 from brainuad.difference import Sign, one_sided
-from brainuad.latents import LatentCache
-from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.latent_method import Cells, LatentMethod, LatentOptions
+from brainuad.method import Batch, Batches, Detection, Minimise
 from brainuad.noise import PatchLaw, brain_cells, draw_patches, patch_noise
 from brainuad.rng import Rng
-from brainuad.sample import Cells, MaskedWalk, masked_ddim
+from brainuad.sample import MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
 from brainuad.smooth import gaussian_blur
 from brainuad.types import AnomalyMap, Brain, Images, PerItem
@@ -45,15 +43,9 @@ class MapOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class MadAdOptions:
+class MadAdOptions(LatentOptions):
     """Options of :class:`MadAd`."""
 
-    autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
-    """The autoencoder whose latents are diffused."""
-    kl_weight: float = 1e-6
-    """Weight of the Kullback-Leibler term in the autoencoder's loss."""
-    latent_scale: float | None = None
-    """Factor on latents; None: 1 / standard deviation, measured on the training images."""
     size: str = "S"
     """Size of the denoising network by name."""
     dropout: float = 0.1
@@ -68,10 +60,6 @@ class MadAdOptions:
     """Weight of the mask loss (lambda)."""
     noised_weight: float = 1.0
     """Weight of noised cells in the x0 loss relative to clean cells."""
-    augment: Augment | None = None
-    """Random changes of the training images."""
-    copies: int = 1
-    """Augmented copies of each image in the latent cache; the first is the image itself."""
     walk: tuple[int, ...] | None = None
     """Step indices of detection, decreasing; None: all, from the noisiest."""
     eta: float = 0.5
@@ -98,7 +86,7 @@ PAPER = {
 }
 
 
-class MadAd(Method):
+class MadAd(LatentMethod):
     """Masked diffusion for unsupervised brain anomaly detection.
 
     A frozen autoencoder gives latents. A network learns to restore latents of which random
@@ -120,7 +108,6 @@ class MadAd(Method):
 
     title = "MAD-AD, masked latent diffusion"
     paper = "Beizaee et al. 2025, IPMI, arXiv 2502.16943"
-    space = "latent"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "denoiser": 0.65}
     train_with: ClassVar[Mapping[str, Any]] = {
         "lr": {"autoencoder": 1e-3, "denoiser": 2e-3},
@@ -145,57 +132,31 @@ class MadAd(Method):
             "mask_weight": 0.001,
         },
     }
-    scale: Tensor
 
     def __init__(self, options: MadAdOptions | None = None):
         super().__init__(options)
-        self.autoencoder = Autoencoder(self.options.autoencoder)
         self.denoiser = mad_ad_unet(
             self.options.size,
             channels=self.autoencoder.latent_channels,
             dropout=self.options.dropout,
         )
         self.schedule = Cosine(steps=self.options.steps)
-        self.register_buffer("scale", torch.tensor(self.options.latent_scale or 1.0))
 
     # Fitting
 
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """Two stages: the autoencoder on images, then the denoiser on cached latents."""
-        minimise("autoencoder", self.autoencoder, self.autoencoder_loss, batches)
-        self.autoencoder.eval().requires_grad_(False)
-        latents = LatentCache(batches, self.encode, copies=self.options.copies)
-        if self.options.latent_scale is None:
-            self.scale.fill_(1 / latents.deviation())
+        latents = self.fit_autoencoder(batches, minimise=minimise)
         minimise("denoiser", self.denoiser, self.loss, latents)
         self.mark_fitted()
 
-    @torch.no_grad()
-    def encode(self, batch: Batch, copy: int) -> tuple[Latents, Cells]:
-        """Latents of training images and the cells that may be noised; copy 0 is not augmented."""
-        x, brain = batch.x, batch.brain
-        if copy and self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=batch.rng(0, "latents", copy))
-        mean, logvar = self.autoencoder.encode(2 * x.to(self.scale.device) - 1)
-        return torch.cat([mean, logvar], 1), brain_cells(
-            self.options.patches, brain, self.autoencoder.factor
-        )
-
-    def autoencoder_loss(self, batch: Batch, rng: Rng) -> PerItem:
-        """Absolute error of the reconstruction plus a small Kullback-Leibler term, per image."""
-        x, brain = batch.x, batch.brain
-        if self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
-        mean, logvar = self.autoencoder.encode(2 * x - 1)
-        z = mean + (0.5 * logvar).exp() * rng.normal_like(mean)
-        error = (self.autoencoder.decode(z) - (2 * x - 1)).abs().flatten(1).mean(1)
-        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar)
-        return error + self.options.kl_weight * kl.flatten(1).mean(1)
+    def cells(self, brain: Brain) -> Cells:
+        """Latent cells that may be noised."""
+        return brain_cells(self.options.patches, brain, self.autoencoder.factor)
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Loss of the denoiser on a batch of cached latents (steps 2 to 9 of the training)."""
-        mean, logvar = batch.x.chunk(2, dim=1)
-        z = self.scale * (mean + (0.5 * logvar).exp() * rng.normal_like(mean))
+        z = self.sampled(batch.x, rng)
         t = rng.integers(0, self.options.steps)
         noised = draw_patches(self.options.patches, batch.brain, rng=rng)
         noise = patch_noise(self.options.patches, z, rng=rng)

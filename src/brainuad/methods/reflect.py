@@ -10,14 +10,11 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from brainuad.augment import Augment, augment
-from brainuad.autoencoder import Autoencoder, AutoencoderOptions, Latents
-from brainuad.compact import kl_to_standard
+from brainuad.autoencoder import Latents
 from brainuad.corrupt import WalkLaw, draw_walks
 from brainuad.difference import Sign, one_sided
-from brainuad.latents import LatentCache
-from brainuad.method import Batch, Batches, Detection, Method, Minimise
-from brainuad.noise import brain_share
+from brainuad.latent_method import LatentMethod, LatentOptions
+from brainuad.method import Batch, Batches, Detection, Minimise
 from brainuad.rng import Rng
 from brainuad.smooth import gaussian_blur
 from brainuad.types import AnomalyMap, Brain, Images, PerItem
@@ -62,15 +59,9 @@ class ReflectMap:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReflectOptions:
+class ReflectOptions(LatentOptions):
     """Options of :class:`Reflect`."""
 
-    autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
-    """The autoencoder whose latents are corrected."""
-    kl_weight: float = 1e-6
-    """Weight of the Kullback-Leibler term in the autoencoder's loss."""
-    latent_scale: float | None = None
-    """Factor on latents; None: 1 / standard deviation, measured on the training images."""
     size: str = "S"
     """Size of the net by name, as in ``mad_ad``."""
     dropout: float = 0.1
@@ -81,10 +72,6 @@ class ReflectOptions:
     """Euler steps of detection."""
     map: ReflectMap = field(default_factory=ReflectMap)
     """How the anomaly map is made."""
-    augment: Augment | None = None
-    """Random changes of the training images."""
-    copies: int = 1
-    """Augmented copies of each image in the latent cache; the first is the image itself."""
 
 
 OURS = {"autoencoder": {"preset": "kl-f4-small"}, "augment": {}, "copies": 2}
@@ -99,7 +86,7 @@ PAPER = {
 }
 
 
-class Reflect(Method):
+class Reflect(LatentMethod):
     """Rectified flow from corrupted to healthy latents of a frozen autoencoder.
 
     Shapes in healthy latents are replaced by noise or structure. A net learns the velocity of the
@@ -113,7 +100,6 @@ class Reflect(Method):
 
     title = "REFLECT, straight flow to healthy latents"
     paper = "Beizaee et al. 2025, MICCAI, arXiv 2508.02889"
-    space = "latent"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "flow": 0.65}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": {"autoencoder": 1e-3, "flow": 2e-3}}
     Options = ReflectOptions
@@ -124,51 +110,24 @@ class Reflect(Method):
         "tiny": {"autoencoder": {"preset": "tiny"}, "size": "tiny"},
         "paper": PAPER,
     }
-    scale: Tensor
 
     def __init__(self, options: ReflectOptions | None = None):
         super().__init__(options)
-        self.autoencoder = Autoencoder(self.options.autoencoder)
         channels = self.autoencoder.latent_channels
         net = mad_ad_options(self.options.size, channels=channels, dropout=self.options.dropout)
         self.net = UNet(replace(net, mask_head=False))
-        self.register_buffer("scale", torch.tensor(self.options.latent_scale or 1.0))
 
     # Fitting
 
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """Two stages: the autoencoder on images, then the flow on cached latents."""
-        minimise("autoencoder", self.autoencoder, self.autoencoder_loss, batches)
-        self.autoencoder.eval().requires_grad_(False)
-        latents = LatentCache(batches, self.encode, copies=self.options.copies)
-        if self.options.latent_scale is None:
-            self.scale.fill_(1 / latents.deviation())
+        latents = self.fit_autoencoder(batches, minimise=minimise)
         minimise("flow", self.net, self.loss, latents)
         self.mark_fitted()
 
-    @torch.no_grad()
-    def encode(self, batch: Batch, copy: int) -> tuple[Latents, Brain]:
-        """Latents of training images and their cells of at least half brain."""
-        x, brain = batch.x, batch.brain
-        if copy and self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=batch.rng(0, "latents", copy))
-        mean, logvar = self.autoencoder.encode(2 * x.to(self.scale.device) - 1)
-        return torch.cat([mean, logvar], 1), brain_share(brain, self.autoencoder.factor) >= 0.5
-
-    def autoencoder_loss(self, batch: Batch, rng: Rng) -> PerItem:
-        """Absolute error of the reconstruction plus a small Kullback-Leibler term."""
-        x, brain = batch.x, batch.brain
-        if self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
-        mean, logvar = self.autoencoder.encode(2 * x - 1)
-        z = mean + (0.5 * logvar).exp() * rng.normal_like(mean)
-        error = (self.autoencoder.decode(z) - (2 * x - 1)).abs().flatten(1).mean(1)
-        return error + self.options.kl_weight * kl_to_standard(mean, logvar)
-
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Squared error of the velocity at a random time of each image, mean over the cells."""
-        mean, logvar = batch.x.chunk(2, dim=1)
-        healthy = self.scale * (mean + (0.5 * logvar).exp() * rng.fork("z").normal_like(mean))
+        healthy = self.sampled(batch.x, rng.fork("z"))
         sick = corrupted(self.options.corruption, healthy, batch.brain, rng=rng.fork("corrupt"))
         time = rng.fork("time").uniform().to(healthy)
         z = sick + time.reshape(-1, 1, 1, 1) * (healthy - sick)

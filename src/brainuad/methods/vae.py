@@ -4,35 +4,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from brainuad.augment import Augment, augment
+from brainuad.augment import augment
 from brainuad.compact import Compact, CompactOptions, kl_to_standard
-from brainuad.difference import Sign, one_sided
-from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.method import Batch, Batches, Minimise
+from brainuad.reconstruction import Reconstruction, ReconstructionOptions
 from brainuad.rng import Rng
-from brainuad.types import Brain, Images, PerItem
+from brainuad.types import Images, PerItem
 
 __all__ = ["Vae"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VaeOptions:
+class VaeOptions(ReconstructionOptions):
     """Options of :class:`Vae`."""
 
     net: CompactOptions = field(default_factory=CompactOptions)
     """Encoder and decoder."""
     beta: Annotated[float, Field(ge=0)] = 1e-3
     """Weight of the Kullback-Leibler term, which is a mean over the numbers of the code."""
-    sign: Sign = "absolute"
-    """Which residuals count: both, only darker, or only brighter than the healthy counterpart."""
-    augment: Augment | None = None
-    """Random changes of the training images, or none as published."""
 
 
-class Vae(Method):
+class Vae(Reconstruction):
     """Copies healthy images through a code whose distribution is kept near the standard normal.
 
     References:
@@ -43,7 +38,6 @@ class Vae(Method):
 
     title = "Variational autoencoder"
     paper = "Baur et al. 2021, Medical Image Analysis; Kingma and Welling 2014, ICLR"
-    space = "pixel"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 1.0}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = VaeOptions
@@ -66,9 +60,7 @@ class Vae(Method):
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Mean absolute error of a copy through a sampled code, plus the weighted divergence."""
-        x, brain = batch.x, batch.brain
-        if self.options.augment is not None:
-            x, brain = augment(x, brain, self.options.augment, rng=rng.fork("augment"))
+        x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         mean, logvar = self.moments(x)
         code = mean + (0.5 * logvar).exp() * rng.fork("code").normal_like(mean)
         error = (self.decoded(code, x) - x).abs().flatten(1).mean(1)
@@ -83,10 +75,6 @@ class Vae(Method):
         """Images of codes, in the size of ``x``."""
         return self.net.decode(code, tuple(x.shape[2:]))
 
-    @torch.no_grad()
-    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
-        """Residual to the image of the code's mean; nothing is drawn."""
-        self.check_fitted()
-        healthy = self.decoded(self.moments(x)[0], x) * brain
-        anomaly = one_sided(x - healthy, self.options.sign).mean(1, keepdim=True) * brain
-        return Detection(anomaly=anomaly, healthy=healthy)
+    def copied(self, x: Images) -> Images:
+        """The image of the code's mean."""
+        return self.decoded(self.moments(x)[0], x)

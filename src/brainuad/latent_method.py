@@ -1,0 +1,83 @@
+"""What methods share that work on latents of a KL autoencoder: its stage, its scale, the cache."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from brainuad.augment import Augment, augment
+from brainuad.autoencoder import Autoencoder, AutoencoderOptions, Latents
+from brainuad.compact import kl_to_standard
+from brainuad.latents import LatentCache
+from brainuad.layers import Maps
+from brainuad.method import Batch, Batches, Method, Minimise
+from brainuad.noise import brain_share
+from brainuad.rng import Rng
+from brainuad.types import Brain, PerItem
+
+Cells = Bool[Tensor, "batch 1 *cells"]
+"""Cells of latents."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LatentOptions:
+    """Options of every method on latents of a KL autoencoder."""
+
+    autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
+    """The autoencoder whose latents the method works on."""
+    kl_weight: float = 1e-6
+    """Weight of the Kullback-Leibler term in the autoencoder's loss."""
+    latent_scale: float | None = None
+    """Factor on latents; None: 1 / standard deviation, measured on the training images."""
+    augment: Augment | None = None
+    """Random changes of the training images."""
+    copies: int = 1
+    """Augmented copies of each image in the latent cache; the first is the image itself."""
+
+
+class LatentMethod(Method):
+    """Base of methods that first train, then freeze, a KL autoencoder."""
+
+    space = "latent"
+    scale: Tensor
+
+    def __init__(self, options: Any = None):
+        super().__init__(options)
+        self.autoencoder = Autoencoder(self.options.autoencoder)
+        self.register_buffer("scale", torch.tensor(self.options.latent_scale or 1.0))
+
+    def fit_autoencoder(self, batches: Batches, *, minimise: Minimise) -> LatentCache:
+        """Train and freeze the autoencoder; the latents of the training images."""
+        minimise("autoencoder", self.autoencoder, self.autoencoder_loss, batches)
+        self.autoencoder.eval().requires_grad_(False)
+        latents = LatentCache(batches, self.encode, copies=self.options.copies)
+        if self.options.latent_scale is None:
+            self.scale.fill_(1 / latents.deviation())
+        return latents
+
+    @torch.no_grad()
+    def encode(self, batch: Batch, copy: int) -> tuple[Latents, Cells]:
+        """Latents of training images and the cells that count; copy 0 is not augmented."""
+        how = self.options.augment if copy else None
+        x, brain = augment(batch.x, batch.brain, how, rng=batch.rng(0, "latents", copy))
+        mean, logvar = self.autoencoder.encode(2 * x.to(self.scale.device) - 1)
+        return torch.cat([mean, logvar], 1), self.cells(brain)
+
+    def cells(self, brain: Brain) -> Cells:
+        """Latent cells that count: those of at least half brain."""
+        return brain_share(brain, self.autoencoder.factor) >= 0.5
+
+    def autoencoder_loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Absolute error of the reconstruction plus a small Kullback-Leibler term, per image."""
+        x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
+        mean, logvar = self.autoencoder.encode(2 * x - 1)
+        z = mean + (0.5 * logvar).exp() * rng.normal_like(mean)
+        error = (self.autoencoder.decode(z) - (2 * x - 1)).abs().flatten(1).mean(1)
+        return error + self.options.kl_weight * kl_to_standard(mean, logvar)
+
+    def sampled(self, moments: Maps, rng: Rng) -> Latents:
+        """Scaled samples of the posteriors that the cache holds as mean and log-variance."""
+        mean, logvar = moments.chunk(2, dim=1)
+        return self.scale * (mean + (0.5 * logvar).exp() * rng.normal_like(mean))

@@ -1,0 +1,40 @@
+"""What methods share that copy an image in one pass and look at what the copy lacks."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from brainuad.augment import Augment
+from brainuad.difference import Sign, one_sided
+from brainuad.method import Detection, Method
+from brainuad.rng import Rng
+from brainuad.types import Brain, Images
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReconstructionOptions:
+    """Options of every method that copies images."""
+
+    sign: Sign = "absolute"
+    """Which residuals count: both, only darker, or only brighter than the healthy counterpart."""
+    augment: Augment | None = None
+    """Random changes of the training images, or none as published."""
+
+
+class Reconstruction(Method):
+    """Base of methods whose map is the difference between an image and one copy of it."""
+
+    space = "pixel"
+
+    @abstractmethod
+    def copied(self, x: Images) -> Images:
+        """The copy that the fitted net makes of clean images."""
+
+    @torch.no_grad()
+    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
+        """Residual to the copy; nothing is drawn."""
+        self.check_fitted()
+        healthy = self.copied(x) * brain
+        anomaly = one_sided(x - healthy, self.options.sign).mean(1, keepdim=True) * brain
+        return Detection(anomaly=anomaly, healthy=healthy)
