@@ -10,12 +10,13 @@ from torch import Tensor
 from brainuad.augment import Augment, augment
 from brainuad.autoencoder import Autoencoder, AutoencoderOptions, Latents
 from brainuad.compact import kl_to_standard
+from brainuad.critic import CriticOptions, fit_autoencoder
 from brainuad.latents import LatentCache
 from brainuad.layers import Maps
 from brainuad.method import Batch, Batches, Method, Minimise
 from brainuad.noise import brain_share
 from brainuad.rng import Rng
-from brainuad.types import Brain, PerItem
+from brainuad.types import Brain, Images, PerItem
 
 Cells = Bool[Tensor, "batch 1 *cells"]
 """Cells of latents."""
@@ -29,6 +30,8 @@ class LatentOptions:
     """The autoencoder whose latents the method works on."""
     kl_weight: float = 1e-6
     """Weight of the Kullback-Leibler term in the autoencoder's loss."""
+    critic: CriticOptions | None = None
+    """A critic that makes the autoencoder's images sharp; None: none."""
     latent_scale: float | None = None
     """Factor on latents; None: 1 / standard deviation, measured on the training images."""
     augment: Augment | None = None
@@ -50,8 +53,8 @@ class LatentMethod(Method):
 
     def fit_autoencoder(self, batches: Batches, *, minimise: Minimise) -> LatentCache:
         """Train and freeze the autoencoder; the latents of the training images."""
-        minimise("autoencoder", self.autoencoder, self.autoencoder_loss, batches)
-        self.autoencoder.eval().requires_grad_(False)
+        stage = {"critic": self.options.critic, "minimise": minimise}
+        fit_autoencoder(self.autoencoder, self.reconstruct, batches, **stage)
         latents = LatentCache(batches, self.encode, copies=self.options.copies)
         if self.options.latent_scale is None:
             self.scale.fill_(1 / latents.deviation())
@@ -69,13 +72,17 @@ class LatentMethod(Method):
         """Latent cells that count: those of at least half brain."""
         return brain_share(brain, self.autoencoder.factor) >= 0.5
 
-    def autoencoder_loss(self, batch: Batch, rng: Rng) -> PerItem:
-        """Absolute error of the reconstruction plus a small Kullback-Leibler term, per image."""
+    def reconstruct(self, batch: Batch, rng: Rng) -> tuple[Images, Images, PerItem]:
+        """Images in [-1, 1], what the autoencoder makes of them, and its loss for each: absolute
+        error plus a small Kullback-Leibler term.
+        """
         x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
-        mean, logvar = self.autoencoder.encode(2 * x - 1)
+        x = 2 * x - 1
+        mean, logvar = self.autoencoder.encode(x)
         z = mean + (0.5 * logvar).exp() * rng.normal_like(mean)
-        error = (self.autoencoder.decode(z) - (2 * x - 1)).abs().flatten(1).mean(1)
-        return error + self.options.kl_weight * kl_to_standard(mean, logvar)
+        decoded = self.autoencoder.decode(z)
+        error = (decoded - x).abs().flatten(1).mean(1)
+        return x, decoded, error + self.options.kl_weight * kl_to_standard(mean, logvar)
 
     def sampled(self, moments: Maps, rng: Rng) -> Latents:
         """Scaled samples of the posteriors that the cache holds as mean and log-variance."""

@@ -134,3 +134,19 @@ def image_encoder(*, features: int, channels: int = 1) -> nn.Module:
         shortcut_type="B",
         bias_downsample=False,
     )
+
+
+def patch_critic(*, dimensions: int, channels: int, width: int, layers: int) -> nn.Module:
+    """Patch discriminator (Isola et al., CVPR 2017): features of each layer, then its logits.
+
+    Instance norm instead of the published batch norm keeps every image on its own.
+    """
+    from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
+
+    return PatchDiscriminator(
+        spatial_dims=dimensions,
+        in_channels=channels,
+        channels=width,
+        num_layers_d=layers,
+        norm="INSTANCE",
+    )

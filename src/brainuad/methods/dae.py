@@ -27,6 +27,9 @@ class DaeOptions(ReconstructionOptions):
     """Distance between the nodes of the noise grid, in pixels."""
 
 
+OURS = {"net": {"widths": [16, 32, 64, 128]}, "augment": {}}
+
+
 class Dae(Reconstruction):
     """Restores images from coarse noise; lesions look like such noise and are taken away with it.
 
@@ -45,9 +48,12 @@ class Dae(Reconstruction):
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = DaeOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "default": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}},
-        "dark": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}, "sign": "dark"},
-        "bright": {"net": {"widths": [16, 32, 64, 128]}, "augment": {}, "sign": "bright"},
+        "default": OURS,
+        "dark": {**OURS, "sign": "dark"},
+        "bright": {**OURS, "sign": "bright"},
+        # Ours is small already; the names are those of the other methods.
+        "small": OURS,
+        "small-dark": {**OURS, "sign": "dark"},
         "tiny": {"net": {"widths": [8, 16, 32]}},
         "paper": {},
     }

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainuad.augment import Augment, augment
+from brainuad.critic import CriticOptions, fit_autoencoder
 from brainuad.difference import Sign, one_sided
 from brainuad.inpaint import Repaint
 from brainuad.latents import LatentCache, split
@@ -53,6 +54,8 @@ class LatentDdpmOptions:
 
     autoencoder: VqOptions = field(default_factory=VqOptions)
     """The VQ-VAE whose codes are diffused."""
+    critic: CriticOptions | None = None
+    """A critic that makes the autoencoder's images sharp; None: none."""
     net: UNetOptions = field(default_factory=UNetOptions)
     """The denoising U-Net; its channels and dimensions are those of the latent."""
     schedule: Literal["scaled_linear", "linear"] = "scaled_linear"
@@ -179,8 +182,8 @@ class LatentDdpm(Method):
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """The autoencoder on images, the denoiser on their codes, the threshold on the rest."""
         training, rest = split(batches, self.options.held_out)
-        minimise("autoencoder", self.autoencoder, self.autoencoder_loss, training)
-        self.autoencoder.eval().requires_grad_(False)
+        stage = {"critic": self.options.critic, "minimise": minimise}
+        fit_autoencoder(self.autoencoder, self.reconstruct, training, **stage)
         codes = LatentCache(training, self.encode, copies=self.options.copies)
         self.measure(codes)
         minimise("denoiser", self.denoiser, self.loss, codes)
@@ -188,11 +191,13 @@ class LatentDdpm(Method):
         self.set_threshold(rest)
         self.mark_fitted()
 
-    def autoencoder_loss(self, batch: Batch, rng: Rng) -> PerItem:
-        """Absolute error of the reconstruction plus the commitment loss, per image."""
+    def reconstruct(self, batch: Batch, rng: Rng) -> tuple[Images, Images, PerItem]:
+        """Images, what the autoencoder makes of them, and its loss for each: absolute error plus
+        the commitment loss.
+        """
         x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         decoded, commitment = self.autoencoder(x)
-        return (decoded - x).abs().flatten(1).mean(1) + commitment
+        return x, decoded, (decoded - x).abs().flatten(1).mean(1) + commitment
 
     @torch.no_grad()
     def encode(self, batch: Batch, copy: int) -> tuple[Images, Cells]:

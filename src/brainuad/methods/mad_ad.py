@@ -73,6 +73,7 @@ OURS = {
     "autoencoder": {"preset": "kl-f4-small"},
     "patches": {"displaced": 0.7},
     "mask_weight": 0.1,
+    "noised_weight": 5.0,
     "augment": {},
     "copies": 2,
     "map": OURS_MAP,

@@ -1,0 +1,132 @@
+"""All methods, fitted for the same number of steps, on one local benchmark: one table.
+
+Usage: python benchmarks/family.py ixi-stroke --out FOLDER [--steps 1000] [--methods dae ddpm ...]
+       python benchmarks/family.py --table FOLDER [FOLDER ...]
+
+Each method is trained once, with preset `small`, and judged twice: by residuals of either sign and
+by dark ones only (`small-dark`, the same weights). `simple` methods learn nothing from steps. A
+stopped run goes on. One process and one thread: run two benchmarks side by side on two cores.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from brainuad.benchmark.run import RunSettings, run_benchmark
+from brainuad.detector import Detector
+from brainuad.detector_config import configured, new_method
+from brainuad.method import method_class, method_names
+from brainuad.train import TrainSettings
+
+SIMPLE = {"intensity": ("default", "dark"), "healthy_atlas": ("default", "dark")}
+PRESETS = ("small", "small-dark")
+COLUMNS = {
+    "auprc_subject": "AUPRC, mean over subjects",
+    "auprc_subject[sprite=matched]": "AUPRC, matched",
+    "auprc_pooled": "AUPRC, pooled",
+    "dice_oracle_pooled": "oracle Dice",
+    "dice_at_fpr_0.01_pooled": "Dice at 1 %",
+    "seconds_per_scan": "s/scan",
+    "parameters": "parameters",
+}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("name", nargs="?")
+    parser.add_argument("--data", type=Path, default=Path("../shared"))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--methods", nargs="+", default=list(method_names()))
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=PRESETS)
+    parser.add_argument("--mini", action="store_true")
+    parser.add_argument("--table", type=Path, nargs="+", help="print what lies in these folders")
+    return parser.parse_args()
+
+
+def run(args: argparse.Namespace, method: str) -> None:
+    """Both presets of a method; the second takes the weights of the first."""
+    settings = RunSettings(
+        training=TrainSettings(precision="bf16", num_threads=1),
+        workers=1,
+        mini=args.mini,
+        progress=False,
+        detectors=args.out / "shared",
+    )
+    names = dict(zip(PRESETS, SIMPLE.get(method, PRESETS), strict=True))
+    for preset in (names[p] for p in args.presets):
+        rows = args.out / "rows" / f"{method}-{preset}.csv"
+        if rows.exists():
+            continue
+        entry = f"{method}:{preset}@{args.steps}"
+        run_benchmark(args.name, data=args.data, out=args.out, methods=[entry], settings=settings)
+        rows.parent.mkdir(exist_ok=True)
+        (args.out / "results.csv").rename(rows)
+        if method_class(method).stages:
+            share(args.out, method, preset)
+
+
+def share(out: Path, method: str, preset: str) -> None:
+    """Lay the fitted detector ready under the name of the other sign."""
+    detector = Detector.load(out / "detectors" / f"{method}-{preset}")
+    config = detector.config
+    for other in PRESETS:
+        again = configured(
+            method,
+            other,
+            {},
+            modality=config.modality,
+            recipe=config.recipe,
+            postprocess=config.postprocess,
+            provenance=config.provenance,
+        )
+        twin = new_method(again)
+        twin.load_state_dict(detector.method.state_dict())
+        Detector(again, twin).save(out / "shared" / f"{method}-{other}")
+
+
+def table(folders: list[Path]) -> Iterator[str]:
+    """One Markdown line for each method and preset, best first."""
+    for folder in folders:
+        lines = []
+        for path in sorted((folder / "rows").glob("*.csv")):
+            with path.open(newline="") as handle:
+                rows = list(csv.DictReader(handle))
+            numbers = {row["metric"]: row for row in rows}
+            name = f"{rows[0]['method']}:{rows[0]['preset']}"
+            cells = [shown(metric, numbers.get(metric)) for metric in COLUMNS]
+            lines.append((-float(numbers["auprc_subject"]["value"]), name, cells))
+        yield f"\n{rows[0]['dataset']}\n"
+        yield f"| method | {' | '.join(COLUMNS.values())} |"
+        yield "|---" * (len(COLUMNS) + 1) + "|"
+        yield from (f"| {name} | {' | '.join(cells)} |" for _, name, cells in sorted(lines))
+
+
+def shown(metric: str, row: dict[str, str] | None) -> str:
+    if row is None:
+        return ""
+    value = float(row["value"])
+    if metric == "parameters":
+        return f"{value / 1e6:.2f} M"
+    if metric == "seconds_per_scan":
+        return f"{value:.2g}"
+    bounds = f" [{float(row['low']):.3f}, {float(row['high']):.3f}]" if row["low"] else ""
+    return f"{value:.3f}{bounds}"
+
+
+def main() -> None:
+    args = arguments()
+    if args.table:
+        print("\n".join(table(args.table)))
+        return
+    torch.set_num_threads(1)
+    for method in args.methods:
+        run(args, method)
+        print(f"{method}: done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
