@@ -73,9 +73,7 @@ class LatentMethod(Method):
         return brain_share(brain, self.autoencoder.factor) >= 0.5
 
     def reconstruct(self, batch: Batch, rng: Rng) -> tuple[Images, Images, PerItem]:
-        """Images in [-1, 1], what the autoencoder makes of them, and its loss for each: absolute
-        error plus a small Kullback-Leibler term.
-        """
+        """Images in [-1, 1], their reconstructions, absolute error plus weighted divergence."""
         x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         x = 2 * x - 1
         mean, logvar = self.autoencoder.encode(x)

@@ -192,9 +192,7 @@ class LatentDdpm(Method):
         self.mark_fitted()
 
     def reconstruct(self, batch: Batch, rng: Rng) -> tuple[Images, Images, PerItem]:
-        """Images, what the autoencoder makes of them, and its loss for each: absolute error plus
-        the commitment loss.
-        """
+        """Images, their reconstructions, absolute error plus commitment loss."""
         x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         decoded, commitment = self.autoencoder(x)
         return x, decoded, (decoded - x).abs().flatten(1).mean(1) + commitment
