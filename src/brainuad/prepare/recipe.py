@@ -9,6 +9,8 @@ from brainuad.config import build, load_yaml, to_dict
 from brainuad.manifest import hash_of
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
+from brainuad.prepare.denoise import Denoise
+from brainuad.prepare.frame import Frame, Halve
 from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.register import Register
 from brainuad.prepare.resample import Crop, Resample
@@ -18,9 +20,12 @@ from brainuad.types import UsageError
 
 STEPS: dict[str, type] = {
     "brain": Brain,
+    "denoise": Denoise,
     "register": Register,
     "resample": Resample,
     "crop": Crop,
+    "frame": Frame,
+    "halve": Halve,
     "intensity": Intensity,
     "window": Window,
     "checks": Checks,
