@@ -134,7 +134,9 @@ def test_methods_as_json_lists_every_method(run):
     found = json.loads(said)
     assert code == 0
     assert sorted(found) == list(method_names())
-    assert all({"title", "paper", "space", "presets", "options"} <= set(m) for m in found.values())
+    wanted = {"title", "paper", "supervision", "space", "passes", "presets", "options"}
+    assert all(wanted <= set(m) for m in found.values())
+    assert [found[n]["passes"] for n in ("intensity", "dae", "mad_ad", "pddpm")] == [0, 1, 10, 4]
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -148,7 +150,10 @@ def test_every_option_of_a_method_is_explained(run, name: str):
 
 
 def test_methods_for_people(run):
-    assert run("methods")[0] == 0
+    code, said = run("methods")
+    assert code == 0
+    assert "passes" in said
+    assert "learns from" in said
     code, said = run("methods", "dae")
     assert code == 0
     assert "noise_std" in said

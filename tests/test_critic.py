@@ -118,7 +118,7 @@ def test_the_stage_trains_freezes_and_goes_on_where_it_stopped(tmp_path, critic)
     def fitted(folder, **how):
         net = copier()
         trainer = Trainer(settings, folder=folder, progress=False, **how)
-        fit_autoencoder(net, reconstruct(net), Dots(), critic=critic, minimise=trainer)
+        fit_autoencoder(net, reconstruct(net), Dots(), critic, trainer)
         return net
 
     whole = fitted(tmp_path / "whole")

@@ -114,7 +114,6 @@ def fit_autoencoder(
     autoencoder: nn.Module,
     reconstruct: Reconstruct,
     batches: Batches,
-    *,
     critic: CriticOptions | None,
     minimise: Minimise,
 ) -> None:

@@ -180,6 +180,10 @@ class Diffusion(Method):
 
     # Restoration
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One call for each of the levels."""
+        return len(self.options.levels)
+
     def rates(self, t: Steps, x: Images) -> tuple[Float[Tensor, "batch ..."], ...]:
         """sqrt(abar_t) and sqrt(1 - abar_t) of each image, shaped to multiply ``x``."""
         abar = self.schedule.abar[t.cpu()]

@@ -118,6 +118,11 @@ class Repaint:
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of fresh noise in a step: 0 none (DDIM), 1 as in DDPM."""
 
+    @property
+    def calls(self) -> int:
+        """Network calls for one image."""
+        return self.steps * self.resamples
+
     def __call__(
         self, predict_eps: PredictEps, z0: Images, mask: Cells, *, schedule: Schedule, rng: Rng
     ) -> Images:

@@ -53,8 +53,7 @@ class LatentMethod(Method):
 
     def fit_autoencoder(self, batches: Batches, *, minimise: Minimise) -> LatentCache:
         """Train and freeze the autoencoder; the latents of the training images."""
-        stage = {"critic": self.options.critic, "minimise": minimise}
-        fit_autoencoder(self.autoencoder, self.reconstruct, batches, **stage)
+        fit_autoencoder(self.autoencoder, self.reconstruct, batches, self.options.critic, minimise)
         latents = LatentCache(batches, self.encode, copies=self.options.copies)
         if self.options.latent_scale is None:
             self.scale.fill_(1 / latents.deviation())

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from brainuad.method import Batch, Batches
 from brainuad.types import Brain, Images
@@ -68,3 +70,10 @@ def split(batches: Batches, held_out: float) -> tuple[Batches, Batches]:
         return batches, batches
     first = len(batches) - last
     return Part(batches, range(first)), Part(batches, range(first, len(batches)))
+
+
+def deviation_of(codes: Float[Tensor, "codes latent"], counts: Int[Tensor, " codes"]) -> float:
+    """Standard deviation of the numbers in vectors that occur ``counts`` times, at least 1e-6."""
+    share = (counts / counts.sum())[:, None] / codes.shape[1]
+    mean = (share * codes).sum()
+    return max(1e-6, float((share * (codes - mean).square()).sum().sqrt()))

@@ -117,6 +117,10 @@ class KLScorer:
             )
         return tuple(range(max(first, 1), last + 1, self.stride))
 
+    def calls(self, schedule: Schedule) -> int:
+        """Network calls for one image."""
+        return len(self.steps(schedule)) * self.draws
+
     @torch.no_grad()
     def at(
         self, predict_eps: PredictEps, z: Images, t: int, *, schedule: Schedule, rng: Rng

@@ -88,6 +88,8 @@ class Method(nn.Module, ABC):
     """Authors, year, venue, identifier."""
     space: ClassVar[str]
     """Where it compares: ``pixel``, ``latent`` or ``intensity``."""
+    supervision: ClassVar[str] = "healthy scans"
+    """What it learns from; no method here sees a lesion before it is evaluated."""
     views: ClassVar[tuple[str, ...]] = ("axial",)
     """What it takes: ``axial`` (2-D slices), ``volume`` (3-D); the first is the default."""
     stages: ClassVar[Mapping[str, float]] = {}
@@ -113,6 +115,13 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Anomaly map and healthy counterpart of each image; depends on no other image."""
+
+    def passes(self, size: tuple[int, ...]) -> int:
+        """Calls of its (denoising) net that one image of this size needs, at most; 0 without one.
+
+        What else a detection costs, such as encoding and decoding, is not in it.
+        """
+        return 0
 
     def mark_fitted(self) -> None:
         """Say that ``detect`` may be called."""

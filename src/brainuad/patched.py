@@ -31,6 +31,10 @@ class PatchedDiffusion(Diffusion):
 
     Options: Any = PatchedOptions
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One call for each box and level."""
+        return super().passes(size) * len(self.boxes(torch.empty(1, 1, *size)))
+
     def patch_px(self, x: Images) -> int:
         """Side of a box, so that ``patches`` of them cover the longer side of the image."""
         return -(-max(x.shape[2:]) // self.options.patches)

@@ -31,6 +31,10 @@ class Reconstruction(Method):
     def copied(self, x: Images) -> Images:
         """The copy that the fitted net makes of clean images."""
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One copy."""
+        return 1
+
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Residual to the copy; nothing is drawn."""

@@ -54,6 +54,10 @@ class ReverseOptions(DiffusionOptions):
 class Reverse(Diffusion):
     """Base of the methods that noise an image and walk back down the chain."""
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One walk from each of the levels."""
+        return sum(-(-level // self.options.stride) for level in self.options.levels)
+
     def bounded(self, x_t: Images, t: Steps) -> Images:
         """The clean estimate, kept in [-1, 1]."""
         return self.clean(x_t, t).clamp(-1, 1)

@@ -140,6 +140,23 @@ def batch_size_changes_nothing(factory: Factory, *, view: str) -> None:
         assert (detected(method, single) - whole[n : n + 1]).abs().max() <= TOLERANCE
 
 
+def passes_are_counted(factory: Factory, *, view: str) -> None:
+    """``passes`` is the largest number of calls of the net that an image goes through."""
+    method, batch = fitted(factory, view), lesioned(view)
+    wanted = method.passes(tuple(batch.x.shape[2:]))
+    net = getattr(method, "denoiser", getattr(method, "net", None))
+    seen: list[int] = []
+    if net is not None:
+        net.register_forward_hook(lambda m, given, found: seen.append(len(given[0])))
+    detected(method, batch)
+    if wanted <= 1:  # a closed form, or autoencoders, whose two halves are called by name
+        assert sum(seen) in (0, len(batch))
+    elif hasattr(method, "threshold"):  # which decides whether the second half is needed
+        assert 0 < sum(seen) <= wanted * len(batch)
+    else:
+        assert sum(seen) == wanted * len(batch)
+
+
 def unfitted_is_refused(factory: Factory, *, view: str) -> None:
     """``detect`` before ``fit`` says so."""
     batch = lesioned(view)
@@ -158,5 +175,6 @@ CHECKS = (
     input_not_modified,
     weights_carry_everything,
     batch_size_changes_nothing,
+    passes_are_counted,
     unfitted_is_refused,
 )

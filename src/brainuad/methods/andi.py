@@ -69,6 +69,10 @@ class Andi(Diffusion):
         "paper": {"net": PUBLISHED},
     }
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One call for each step and draw of the score, and for each level."""
+        return self.options.scorer.calls(self.schedule) + super().passes(size)
+
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Root of the score, largest over the channels; 0 where the difference has a wrong sign."""

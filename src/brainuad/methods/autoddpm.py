@@ -67,6 +67,15 @@ class Autoddpm(Reverse):
         "paper": {"net": PUBLISHED},
     }
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """The first walks, and the second one with its repetitions."""
+        return super().passes(size) + self.paint_steps * self.options.resamples
+
+    @property
+    def paint_steps(self) -> int:
+        """Steps of the second walk."""
+        return max(1, self.options.paint_level // self.options.stride)
+
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Residual to the painted image, weighted by the first map."""
@@ -105,7 +114,7 @@ class Autoddpm(Reverse):
             mask,
             schedule=self.schedule,
             start=level - 1,
-            steps=max(1, level // self.options.stride),
+            steps=self.paint_steps,
             resamples=self.options.resamples,
             eta=self.options.eta,
             rng=rng,

@@ -73,6 +73,10 @@ class Ddpm(Diffusion):
         "anoddpm": ANODDPM,
     }
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One walk from each of the levels."""
+        return super().passes(size) * self.options.walk
+
     def restored(self, x: Images, brain: Brain, level: int, eps: Images) -> Images:
         """Healthy counterpart in [0, 1]: one net call, or a walk of several."""
         if self.options.walk == 1:

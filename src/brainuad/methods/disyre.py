@@ -147,6 +147,10 @@ class Disyre(Method):
 
     # Detection
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One call for each label."""
+        return len(self.options.labels)
+
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Mean residual to the restorations of the slice at each label; nothing is drawn."""

@@ -32,6 +32,7 @@ class Intensity(Method):
 
     title = "Intensity threshold"
     paper = "Meissen et al. 2021, BrainLes, arXiv 2109.06023"
+    supervision = "nothing"
     space = "intensity"
     views = ("volume", "axial")
     Options = IntensityOptions

@@ -14,7 +14,7 @@ from brainuad.augment import Augment, augment
 from brainuad.critic import CriticOptions, fit_autoencoder
 from brainuad.difference import Sign, one_sided
 from brainuad.inpaint import Repaint
-from brainuad.latents import LatentCache, split
+from brainuad.latents import LatentCache, deviation_of, split
 from brainuad.likelihood import KLScorer, percentile
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
 from brainuad.noise import brain_share
@@ -182,8 +182,7 @@ class LatentDdpm(Method):
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """The autoencoder on images, the denoiser on their codes, the threshold on the rest."""
         training, rest = split(batches, self.options.held_out)
-        stage = {"critic": self.options.critic, "minimise": minimise}
-        fit_autoencoder(self.autoencoder, self.reconstruct, training, **stage)
+        fit_autoencoder(self.autoencoder, self.reconstruct, training, self.options.critic, minimise)
         codes = LatentCache(training, self.encode, copies=self.options.copies)
         self.measure(codes)
         minimise("denoiser", self.denoiser, self.loss, codes)
@@ -211,10 +210,7 @@ class LatentDdpm(Method):
         counts = torch.bincount(cache.x.flatten().long(), minlength=len(codes)).to(codes.device)
         self.perplexity.fill_(perplexity(counts))
         if self.options.latent_scale is None:
-            share = (counts / counts.sum())[:, None] / codes.shape[1]
-            mean = (share * codes).sum()
-            deviation = (share * (codes - mean).square()).sum().sqrt()
-            self.scale.fill_(1 / deviation.clamp(min=1e-6))
+            self.scale.fill_(1 / deviation_of(codes, counts))
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Mean squared error of the predicted noise on a batch of cached codes, per image."""
@@ -262,6 +258,10 @@ class LatentDdpm(Method):
         before = x if self.options.map.reference == "input" else reference
         anomaly = self.anomaly_map(before - healthy, mask, score) * brain
         return Detection(anomaly=anomaly, healthy=healthy.clamp(0, 1) * brain)
+
+    def passes(self, size: tuple[int, ...]) -> int:
+        """The score, and the repainting where anything is flagged."""
+        return self.options.scorer.calls(self.schedule) + self.options.repaint.calls
 
     def repainted(self, z: Latents, mask: Cells, *, rng: Rng) -> Latents:
         """Latents with their flagged cells sampled anew; the others are the same to the bit."""

@@ -193,11 +193,24 @@ class MadAd(LatentMethod):
         anomaly = self.anomaly_map(x, reference, healthy, z, walk) * brain
         return Detection(anomaly=anomaly, healthy=((healthy + 1) / 2).clamp(0, 1) * brain)
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One call for each step of the walk."""
+        return len(self.indices)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Step indices of the walk, falling."""
+        return self.options.walk or tuple(reversed(range(self.options.steps)))
+
     def heal(self, z: Latents, *, rng: Rng) -> MaskedWalk:
         """The masked DDIM steps from the latent of an image to that of its healthy counterpart."""
-        indices = self.options.walk or tuple(reversed(range(self.options.steps)))
         return masked_ddim(
-            self.denoiser, z, schedule=self.schedule, indices=indices, eta=self.options.eta, rng=rng
+            self.denoiser,
+            z,
+            schedule=self.schedule,
+            indices=self.indices,
+            eta=self.options.eta,
+            rng=rng,
         )
 
     def decode_pair(self, z: Latents, walk: MaskedWalk) -> tuple[Images, Images]:

@@ -146,6 +146,10 @@ class Reflect(LatentMethod):
         anomaly = self.anomaly_map(before - after, z - corrected) * brain
         return Detection(anomaly=anomaly, healthy=((after + 1) / 2).clamp(0, 1) * brain)
 
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One call for each Euler step."""
+        return self.options.steps
+
     def corrected(self, z: Latents) -> Latents:
         """Where the flow leads from ``z``: Euler steps from time 0 to 1."""
         for step in range(self.options.steps):
