@@ -5,6 +5,7 @@ family (Behrendt et al., MIDL 2023).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ MULTIPLIER, INCREMENT = np.int64(6364136223846793005), np.int64(1442695040888963
 
 Places = Float[Tensor, " places"]
 Vertex = tuple[Int[Tensor, " places"], Int[Tensor, " places"]]
+Near = tuple[Int[Tensor, " places"], Int[Tensor, " places"], Places, Places]
+"""One vertex of each place: its row and column in the lattice, weighted offsets along x and y."""
 
 
 def simplex(
@@ -82,12 +85,18 @@ def fractal(
     wavelength_px: float,
 ) -> Float[Tensor, "seeds rows columns"]:
     """Sum of octaves at every pixel of an image."""
-    y, x = (n.flatten() for n in torch.meshgrid(*map(steps, size), indexing="ij"))
-    total = torch.zeros(len(tables), x.numel(), dtype=torch.float64)
+    total = torch.zeros(len(tables), size[0] * size[1], dtype=torch.float64)
     for octave in range(octaves):
-        scale = 2**octave / wavelength_px
-        total += persistence**octave * opensimplex(tables, x * scale, y * scale)
+        near = image_vertices(size, 2**octave / wavelength_px)
+        total += persistence**octave * gradients(tables, near)
     return total.reshape(len(tables), *size)
+
+
+@lru_cache(maxsize=64)
+def image_vertices(size: tuple[int, int], scale: float) -> list[Near]:
+    """What every pixel of an image of this size gets from the lattice; the same for all seeds."""
+    y, x = (n.flatten() for n in torch.meshgrid(*map(steps, size), indexing="ij"))
+    return nearby(x * scale, y * scale)
 
 
 def steps(count: int) -> Places:
@@ -99,21 +108,32 @@ def opensimplex(
     tables: Int[Tensor, "seeds 256"], x: Places, y: Places
 ) -> Float[Tensor, "seeds places"]:
     """One octave at the places (x, y), about -0.87 to 0.87."""
+    return gradients(tables, nearby(x, y))
+
+
+def nearby(x: Places, y: Places) -> list[Near]:
+    """The four lattice vertices of each place: where they are, and their weighted offsets."""
     skew = (x + y) * STRETCH
     xs, ys = x + skew, y + skew
     i, j = xs.floor(), ys.floor()
     base = (i + j) * SQUISH
-    vertices = lattice(xs - i, ys - j)
-    total = torch.zeros(len(tables), len(x), dtype=torch.float64)
-    for a, b in vertices:
+    found = []
+    for a, b in lattice(xs - i, ys - j):
         back = (a + b).to(x) * SQUISH
         dx, dy = x - (i + base) - a - back, y - (j + base) - b - back
-        weight = (2 - dx**2 - dy**2).clamp(min=0) ** 4
-        first = tables[:, (i.long() + a) & 255]
-        chosen = tables.gather(1, (first + j.long() + b) & 255)
-        gradient = GRADIENTS[(chosen & 14) // 2]
-        total += weight * (gradient[..., 0] * dx + gradient[..., 1] * dy)
-    return total / NORMALISER
+        weight = (2 - dx**2 - dy**2).clamp(min=0) ** 4 / NORMALISER
+        found.append(((i.long() + a) & 255, j.long() + b, weight * dx, weight * dy))
+    return found
+
+
+def gradients(tables: Int[Tensor, "seeds 256"], near: list[Near]) -> Float[Tensor, "seeds places"]:
+    """Sum over the vertices of the products of their gradients and weighted offsets."""
+    total = torch.zeros(len(tables), len(near[0][0]), dtype=torch.float64)
+    gx, gy = GRADIENTS[(tables & 14) // 2].unbind(-1)
+    for row, column, dx, dy in near:
+        chosen = (tables[:, row] + column) & 255
+        total.addcmul_(gx.gather(1, chosen), dx).addcmul_(gy.gather(1, chosen), dy)
+    return total
 
 
 def lattice(xin: Places, yin: Places) -> list[Vertex]:
