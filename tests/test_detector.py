@@ -240,6 +240,28 @@ def test_batch_size_does_not_change_the_map(store, tmp_path, method):
         assert np.abs(other - maps[0]).max() <= 1e-5
 
 
+@pytest.mark.parametrize("method", ["dae", "mad_ad", "healthy_atlas", "pddpm"])
+def test_a_scan_of_one_slice_is_fitted_calibrated_and_judged(tmp_path, method):
+    def picture(name):
+        whole = person(name)
+        cut = {n: np.ascontiguousarray(getattr(whole, n)[:, :, 9:10]) for n in ("voxels", "brain")}
+        return dataclasses.replace(whole, **cut)
+
+    flat, how = (*SHAPE[:2], 1), recipe("slices")
+    store = Store.create(
+        tmp_path / "s", recipe_hash=how.hash, affine=AFFINE, shape=flat, modality="T1w"
+    )
+    for n in range(10):
+        store.add(prepare_scan(picture(f"healthy-{n}"), how).scan)
+    preset = "default" if method == "healthy_atlas" else "tiny"
+    detector = Detector.create(method, preset=preset, recipe=how)
+    detector.fit(store, TrainSettings(steps=2, batch_size=4), work=tmp_path, progress=False)
+    detector.calibrate([prepare_scan(picture("calib-0"), how)], cohort="slices")
+    found = detector.detect(picture("x"))
+    assert found.anomaly.shape == found.mask.shape == flat
+    assert np.isfinite(found.anomaly).all()
+
+
 def test_a_batch_size_of_zero_is_refused(detector):
     with pytest.raises(UsageError, match="batch size is 0"):
         detector.detect(person("x"), batch_size=0)

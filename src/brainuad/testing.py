@@ -15,7 +15,7 @@ from torch import nn
 from brainuad.config import build
 from brainuad.method import Batch, Batches, Loss, Method, method_class
 from brainuad.rng import Rng
-from brainuad.types import UnavailableError
+from brainuad.types import DataError, UnavailableError, UsageError
 
 Factory = Callable[[], Method]
 SHAPES = {"axial": (32, 48), "volume": (16, 24, 16)}
@@ -43,6 +43,22 @@ class Blobs(Batches):
         brain = radius < size
         x = (0.5 + 0.3 * torch.cos(4 * radius) + 0.05 * rng.normal(1, *self.shape)) * brain
         return Batch(x=x.clamp(0, 1), brain=brain, keys=keys)
+
+
+class Fixed(Batches):
+    """The images of one batch."""
+
+    def __init__(self, batch: Batch):
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def get(self, indices: Sequence[int]) -> Batch:
+        """Images with these numbers."""
+        rows = list(indices)
+        keys = tuple(self.batch.keys[row] for row in rows)
+        return Batch(x=self.batch.x[rows], brain=self.batch.brain[rows], keys=keys)
 
 
 def few_steps(stage: str, module: nn.Module, loss: Loss, batches: Batches) -> None:
@@ -157,6 +173,48 @@ def passes_are_counted(factory: Factory, *, view: str) -> None:
         assert sum(seen) == wanted * len(batch)
 
 
+def poor_images_get_an_answer(factory: Factory, *, view: str) -> None:
+    """No brain at all gives an empty map; brains without any contrast or light, a finite one."""
+    method, batch = fitted(factory, view), lesioned(view)
+    x, brain = batch.x.clone(), batch.brain.clone()
+    brain[0], x[0] = False, 0.0  # as the slices above and below a brain
+    x[1], x[2] = 0.5 * brain[1], 0.0
+    found = method.detect(x, brain, rng=batch.rng(3, "detect"))
+    assert (found.anomaly[0] == 0).all()
+    assert torch.isfinite(found.anomaly).all()
+    assert (found.anomaly >= 0).all()
+    assert found.healthy is None or torch.isfinite(found.healthy).all()
+
+
+def odd_sizes_are_answered_or_refused(factory: Factory, *, view: str) -> None:
+    """Sides that no net can halve: a map of the same size, or an error that says what to do."""
+    method, odd = factory(), tuple(n - 3 for n in SHAPES[view])
+    batch = Blobs(3, view).get(range(3))
+    cut = (..., *[slice(n) for n in odd])
+    healthy = Batch(x=batch.x[cut], brain=batch.brain[cut], keys=batch.keys)
+    map_or_advice(method, Fixed(healthy), healthy)
+
+
+def one_healthy_image_is_answered_or_refused(factory: Factory, *, view: str) -> None:
+    """A fit on a single image ends in a detector, or in an error that says what to do."""
+    map_or_advice(factory(), Blobs(1, view), lesioned(view))
+
+
+def map_or_advice(method: Method, healthy: Batches, batch: Batch) -> None:
+    """Fit and detect: a finite map of the size of the images, or an error with advice."""
+    advice, anomaly = "", None
+    try:
+        method.fit(healthy, minimise=few_steps)
+        anomaly = detected(method.eval(), batch)
+    except (DataError, UsageError) as error:
+        advice = str(error)
+    if anomaly is None:
+        assert "; " in advice, "an error says what is wrong; and what to do"
+        return
+    assert anomaly.shape == batch.brain.shape
+    assert torch.isfinite(anomaly).all()
+
+
 def unfitted_is_refused(factory: Factory, *, view: str) -> None:
     """``detect`` before ``fit`` says so."""
     batch = lesioned(view)
@@ -176,5 +234,8 @@ CHECKS = (
     weights_carry_everything,
     batch_size_changes_nothing,
     passes_are_counted,
+    poor_images_get_an_answer,
+    odd_sizes_are_answered_or_refused,
+    one_healthy_image_is_answered_or_refused,
     unfitted_is_refused,
 )

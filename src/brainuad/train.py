@@ -258,7 +258,8 @@ class _Run:
 
 def _fabric(device: torch.device, precision: str) -> Fabric:
     # Fabric announces its choices; ours are in the log and the manifest.
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return Fabric(
         accelerator=device.type,
         devices=[device.index] if device.type == "cuda" else 1,
