@@ -128,6 +128,8 @@ def test_intensity_changes_leave_the_brain_where_it_is():
         ({"gamma": 0.2}, lambda x, y: (y.log() / x.log()).std() < 1e-3),
         ({"bias": 0.2}, lambda x, y: 0.01 < (y / x).log().std() < 0.3),
         ({"noise": 0.05}, lambda x, y: 1e-4 < (y - x).std() < 0.06),
+        ({"blur_px": 2.0}, lambda x, y: 1e-6 < (y - x).std() < 0.2),
+        ({"ghosting": 0.5}, lambda x, y: 1e-7 < (y - x).std() < 0.3),
     ],
 )
 def test_each_intensity_change_follows_its_law(options, law):
@@ -148,7 +150,21 @@ def test_amounts_differ_between_images_and_uses():
     assert not torch.allclose(first, second)
 
 
-@pytest.mark.parametrize("wrong", [{"rotation_deg": -1.0}, {"probability": 1.5}])
+def test_zoom_changes_the_size_alike_along_all_axes():
+    x, brain = phantoms(16, 48, 40)
+    _, grown = augment(x, brain, only(zoom=0.3), rng=streams(16))
+    for before, after in zip(brain, grown, strict=True):
+        sides = [[int(b.any(1 - a).sum()) for a in (0, 1)] for b in (before[0], after[0])]
+        ratio = [b / a for a, b in zip(*sides, strict=True)]
+        assert 0.7 < ratio[0] < 1 / 0.65
+        assert ratio[0] == pytest.approx(ratio[1], abs=0.09)
+    assert len({int(b.sum()) for b in grown}) > 8
+
+
+WRONG = [{"rotation_deg": -1.0}, {"probability": 1.5}, {"ghosting": 1.1}, {"zoom": 1.0}]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(UsageError, match=rf"{next(iter(wrong))}.*use sizes of at least 0"):
         Augment(**wrong)

@@ -8,9 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from brainuad.artefacts import blurred, ghosted
 from brainuad.rng import Rng
 from brainuad.types import Brain, Images, PerItem, UsageError
 
+GHOSTS = (4, 10)
 LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
@@ -24,6 +26,8 @@ class Augment:
     """Largest rotation about each axis, in degrees either way."""
     translation_px: float = 3.0
     """Largest shift along each axis, in pixels either way."""
+    zoom: float = 0.0
+    """Largest change of the size, as a share either way, the same along all axes."""
     mirror: bool = True
     """Swap left and right: the first space axis."""
     brightness: float = 0.05
@@ -36,15 +40,20 @@ class Augment:
     """Largest logarithm of a smooth gain over the image, about."""
     noise: float = 0.02
     """Largest standard deviation of added noise."""
+    blur_px: float = 0.0
+    """Largest standard deviation of a Gaussian blur, in pixels."""
+    ghosting: float = 0.0
+    """Largest share that a line of the spectrum loses, in [0, 1]: faint copies along an axis."""
 
     def __post_init__(self) -> None:
         """Refuse negative sizes."""
         sizes = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "mirror"}
         wrong = {n: v for n, v in sizes.items() if v < 0}
-        if wrong or self.probability > 1:
+        shares = {n: sizes[n] for n in ("probability", "ghosting") if sizes[n] > 1}
+        if wrong or shares or self.zoom >= 1:
             raise UsageError(
-                f"augment: {wrong or {'probability': self.probability}}; use sizes of at least 0 "
-                "and a probability in [0, 1]"
+                f"augment: {wrong or shares or {'zoom': self.zoom}}; use sizes of at least 0, "
+                "probability and ghosting in [0, 1], and a zoom below 1"
             )
 
 
@@ -66,7 +75,8 @@ def augment(x: Images, brain: Brain, options: Augment | None, *, rng: Rng) -> tu
         x, brain = x.clone(), brain.clone()
         x[rows] = moved(x[rows], moves[changed], "bilinear")
         brain[rows] = moved(brain[rows].to(x), moves[changed], "nearest") > 0.5
-    return recoloured(x, options, rng) * brain, brain
+    x = spoiled(recoloured(x, options, rng), options, rng.fork("artefacts"))
+    return x.clamp(0, 1) * brain, brain
 
 
 def amounts(options: Augment, rng: Rng, largest: list[float]) -> Float[Tensor, "batch changes"]:
@@ -85,6 +95,8 @@ def places(batch: int, axes: int, options: Augment, rng: Rng) -> Float[Tensor, "
     matrix = torch.eye(axes).repeat(batch, 1, 1)
     for turn, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)][:turns]):
         matrix = matrix @ rotation(angles[:, turn], axes, a, b)
+    size = 1 + amounts(options, rng.fork("zoom"), [options.zoom])
+    matrix = matrix * size[:, :, None]
     matrix[:, :, 0] *= torch.where(swap, -1.0, 1.0)[:, None]
     return torch.cat([matrix, shift[:, :, None]], dim=2)
 
@@ -118,3 +130,16 @@ def recoloured(x: Images, options: Augment, rng: Rng) -> Images:
     y = x.clamp(min=0) ** gamma.exp()
     y = (y + contrast * (y - 0.5) + brightness) * (bias * gain).exp()
     return (y + noise.abs() * rng.normal_like(x)).clamp(0, 1)
+
+
+def spoiled(x: Images, options: Augment, rng: Rng) -> Images:
+    """Images after blur and ghosts, where any are asked for."""
+    blur, faint = amounts(options, rng, [options.blur_px, options.ghosting]).abs().T
+    # Only where it happens: an image must not depend on what happens to the others.
+    if (rows := blur.nonzero()[:, 0]).numel():
+        x = x.index_copy(0, rows.to(x.device), blurred(x[rows], blur[rows]))
+    if (rows := faint.nonzero()[:, 0]).numel():
+        own = Rng([rng.seeds[row] for row in rows.tolist()])
+        ghosts = ghosted(x[rows], faint[rows], ghosts=GHOSTS, rng=own)
+        x = x.index_copy(0, rows.to(x.device), ghosts)
+    return x

@@ -55,13 +55,16 @@ SMALLER: dict[str, Any] = {
     "encoder": {"kind": "small"},
     "augment": {},
 }
-GAMMA_ALONE = {
+RELEASED_CHANGES = {
     **dict.fromkeys(["rotation_deg", "translation_px", "brightness", "contrast", "noise"], 0.0),
-    "bias": 0.0,
     "mirror": False,
     "gamma": 0.3,
+    "bias": 0.5,
+    "blur_px": 2.0,
+    "ghosting": 1.0,
 }
-"""What :class:`brainuad.augment.Augment` has in common with the released code's changes."""
+"""The released code's changes, each with probability 0.5 (there: bias and blur 0.25), slice by
+slice (there: whole volumes)."""
 
 
 class Cddpm(Diffusion):
@@ -90,7 +93,7 @@ class Cddpm(Diffusion):
             "pretraining": {"cell_px": 8},
         },
         "paper": {"net": {**PUBLISHED, "condition": 128}, "noise": SHARED},
-        "code": {**OURS, "noise": SHARED, "augment": GAMMA_ALONE},
+        "code": {**OURS, "noise": SHARED, "augment": RELEASED_CHANGES},
     }
 
     def __init__(self, options: CddpmOptions | None = None):
