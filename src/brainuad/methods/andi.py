@@ -63,8 +63,8 @@ class Andi(Diffusion):
     Options = AndiOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, "scorer": scored(5), "augment": {}},
-        "small": {"net": SMALL, "scorer": scored(5), "augment": {}},
-        "small-dark": {"net": SMALL, "scorer": scored(5), "augment": {}, "sign": "dark"},
+        "small": {"net": SMALL, "scorer": scored(20), "augment": {}},
+        "small-dark": {"net": SMALL, "scorer": scored(20), "augment": {}, "sign": "dark"},
         "tiny": {"net": TINY, "scorer": scored(40)},
         "paper": {"net": PUBLISHED},
     }

@@ -55,6 +55,7 @@ class ThorOptions(ReverseOptions):
 
 
 FAST = {"stride": 10, "augment": {}}
+FASTER = {**FAST, "stride": 50}
 
 
 class Thor(Reverse):
@@ -73,8 +74,8 @@ class Thor(Reverse):
     Options = ThorOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, **FAST},
-        "small": {"net": SMALL, **FAST},
-        "small-dark": {"net": SMALL, **FAST, "sign": "dark"},
+        "small": {"net": SMALL, **FASTER},
+        "small-dark": {"net": SMALL, **FASTER, "sign": "dark"},
         "tiny": {"net": TINY, "stride": 50},
         "paper": {"net": PUBLISHED, "normalise": True},
         "simplex": {
