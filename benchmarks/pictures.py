@@ -144,7 +144,7 @@ def stream(keys: tuple[str, ...]) -> Rng:
 
 @torch.no_grad()
 def seam(detector: Detector, case: TestCase, home: Path) -> float:
-    """Jump of the residual across the borders of the boxes, relative to that beside them; 1: none."""
+    """Jump of the residual across the borders of the boxes, as a share of that beside; 1: none."""
     pieces = split(load_prepared(home / "test" / f"{case.name}.npz").scan)
     found = detector.method.detect(pieces.x, pieces.brain, rng=stream(pieces.keys)).healthy
     residual = (found - pieces.x) * pieces.brain
