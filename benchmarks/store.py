@@ -39,7 +39,7 @@ def real(folder: Path) -> np.ndarray | None:
     files = sorted((folder / "healthy_t1_ixi_2mm").glob("*.nii.gz"))
     if not files:
         return None
-    from brainuad.scan import read_scan
+    from brainuad.nifti import read_scan
 
     voxels = read_scan(files[0]).voxels
     matrix, offset = np.diag([1.03, 0.98, 1.01]), (0.3, -0.4, 0.2)

@@ -19,8 +19,9 @@ from brainuad.cli.basics import spread
 from brainuad.cli.registry import field_meanings, options
 from brainuad.detector import Detector
 from brainuad.method import method_class, method_names
+from brainuad.nifti import read_scan, write_volume
 from brainuad.phantom import phantom
-from brainuad.scan import Scan, read_scan, write_volume
+from brainuad.scan import Scan
 from brainuad.simulate import plant
 
 SHAPE = (32, 40, 32)

@@ -10,7 +10,7 @@ from brainuad.demo import person, run_demo, scans_to_test
 from brainuad.demo_settings import ENTRIES, DemoSettings, Entry
 from brainuad.detector import Detector
 from brainuad.method import method_class
-from brainuad.scan import read_scan
+from brainuad.nifti import read_scan
 
 SMALL = DemoSettings(
     fit=3,

@@ -9,10 +9,10 @@ import torch
 import brainuad
 from brainuad.detect import in_own_intensity
 from brainuad.detector import Detector
+from brainuad.nifti import read_scan
 from brainuad.phantom import phantom
 from brainuad.postprocess import Postprocess
 from brainuad.prepare import prepare_scan, recipe
-from brainuad.scan import read_scan
 from brainuad.store import Store
 from brainuad.train_settings import TrainSettings
 from brainuad.types import DataError, MissingError, UnavailableError, UsageError

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from brainuad.detect import Finding as Finding
     from brainuad.detector import Detector as Detector
     from brainuad.method import Method as Method
+    from brainuad.nifti import read_scan as read_scan
     from brainuad.postprocess import Postprocess as Postprocess
     from brainuad.prepare import Recipe as Recipe
     from brainuad.prepare import prepare_scan as prepare_scan
     from brainuad.scan import Scan as Scan
-    from brainuad.scan import read_scan as read_scan
     from brainuad.store import Store as Store
     from brainuad.train import TrainSettings as TrainSettings
     from brainuad.types import BrainuadError as BrainuadError
@@ -42,7 +42,7 @@ _HOME = {
     "Store": "store",
     "TrainSettings": "train",
     "prepare_scan": "prepare",
-    "read_scan": "scan",
+    "read_scan": "nifti",
 }
 __all__ = ["__version__", "load", *sorted(_HOME)]  # noqa: PLE0604
 

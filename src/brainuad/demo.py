@@ -16,6 +16,7 @@ from brainuad.detector_config import training_settings
 from brainuad.evaluate.case import Case, Row
 from brainuad.evaluate.protocols import Evaluation, evaluate
 from brainuad.manifest import file_errors, run_manifest
+from brainuad.nifti import write_volume
 from brainuad.phantom import phantom
 from brainuad.prepare import Prepared, prepare_scan, recipe
 from brainuad.report.comparison import leaderboard, picks, result_charts
@@ -23,7 +24,7 @@ from brainuad.report.found import finding_page, write_page
 from brainuad.report.pages import BenchmarkPage, benchmark_report
 from brainuad.report.pages import Case as Shown
 from brainuad.report.tables import write_results
-from brainuad.scan import Scan, write_volume
+from brainuad.scan import Scan
 from brainuad.simulate import plant
 from brainuad.store import Store
 from brainuad.types import Mask

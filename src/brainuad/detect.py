@@ -13,9 +13,11 @@ import numpy as np
 from brainuad.calibrate import Calibration
 from brainuad.encoding import brain_of
 from brainuad.manifest import atomic_path, file_errors, write_json
+from brainuad.nifti import Kind, write_volume
 from brainuad.postprocess import Postprocess, components
 from brainuad.prepare import Prepared
-from brainuad.scan import Kind, Scan, scan_stem, write_volume
+from brainuad.scan import Scan
+from brainuad.scan_file import scan_stem
 from brainuad.types import Mask, UsageError, Volume
 
 Level = Literal["minimal", "standard", "full"]

@@ -18,10 +18,11 @@ from brainuad.encoding import brain_of
 from brainuad.manifest import hash_of, run_manifest
 from brainuad.maps import canonical_maps
 from brainuad.method import Method
+from brainuad.nifti import read_scan
 from brainuad.postprocess import Postprocess, scan_score
 from brainuad.prepare import Prepared, Recipe, prepare_scan
 from brainuad.prepare import recipe as named_recipe
-from brainuad.scan import Scan, read_scan
+from brainuad.scan import Scan
 from brainuad.store import Store
 from brainuad.train import Trainer, TrainSettings, resolve_device
 from brainuad.types import DataError, UsageError

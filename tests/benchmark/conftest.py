@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brainuad.nifti import write_volume
 from brainuad.phantom import phantom
 from brainuad.prepare.grid import MNI_2MM
-from brainuad.scan import Scan, write_volume
+from brainuad.scan import Scan
 from brainuad.simulate import Look, plant
 
 COARSE = np.diag([8.0, 8, 8, 1])

@@ -13,9 +13,9 @@ from brainuad.benchmark import data as lists
 from brainuad.benchmark.found import load_kept
 from brainuad.benchmark.prepared import load_prepared
 from brainuad.detector import Detector
+from brainuad.nifti import read_mask, read_scan
 from brainuad.prepare import prepare_scan, recipe
 from brainuad.report.tables import read_results
-from brainuad.scan import read_mask, read_scan
 from brainuad.types import DataError, UsageError
 
 METHODS = ("intensity:dark", "healthy_atlas:dark", "dae:tiny@2")

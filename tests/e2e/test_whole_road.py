@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from brainuad.nifti import read_scan, write_volume
 from brainuad.phantom import phantom
-from brainuad.scan import Scan, read_scan, write_volume
+from brainuad.scan import Scan
 from brainuad.simulate import plant
 
 SHAPE = (40, 48, 40)

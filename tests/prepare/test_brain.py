@@ -9,11 +9,11 @@ import pytest
 from tests.prepare.heads import simple
 
 from brainuad.gate import MODALITIES
+from brainuad.nifti import read_scan
 from brainuad.prepare import brain as brain_step
 from brainuad.prepare.brain import Brain, background, from_background, is_stripped
 from brainuad.prepare.measure import dice
 from brainuad.prepare.work import Work
-from brainuad.scan import read_scan
 from brainuad.types import DataError, UnavailableError
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tests.prepare.heads import simple
 
+from brainuad.nifti import write_volume
 from brainuad.prepare import Recipe, prepare_many, recipe
 from brainuad.prepare import many as module
-from brainuad.scan import write_volume
 from brainuad.types import DataError, MissingError, SpaceError, UsageError
 
 

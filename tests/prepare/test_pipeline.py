@@ -7,6 +7,7 @@ import pytest
 from tests.prepare.heads import person, places, simple
 
 from brainuad.manifest import plain
+from brainuad.nifti import read_scan, write_volume
 from brainuad.prepare import MNI_2MM, prepare_scan, recipe
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
@@ -14,7 +15,6 @@ from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.measure import known_brain
 from brainuad.prepare.recipe import Recipe
 from brainuad.prepare.resample import Crop
-from brainuad.scan import read_scan, write_volume
 from brainuad.types import DataError
 
 

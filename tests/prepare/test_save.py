@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from tests.prepare.heads import simple
 
+from brainuad.nifti import read_scan, write_volume
 from brainuad.prepare import prepare_scan, recipe, save_prepared
 from brainuad.prepare import save as module
-from brainuad.scan import read_scan, write_volume
 from brainuad.types import SpaceError
 
 

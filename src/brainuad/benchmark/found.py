@@ -18,7 +18,8 @@ from brainuad.calibrate import Calibration, Calibrator
 from brainuad.detector import Detector
 from brainuad.evaluate.case import Case
 from brainuad.manifest import atomic_path
-from brainuad.scan import Scan, read_mask, read_scan
+from brainuad.nifti import read_mask, read_scan
+from brainuad.scan import Scan
 from brainuad.types import Mask, Volume
 
 

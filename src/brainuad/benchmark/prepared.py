@@ -12,8 +12,9 @@ from brainuad.benchmark.data import BenchmarkData
 from brainuad.benchmark.pool import Pool
 from brainuad.benchmark.sources import Source
 from brainuad.manifest import atomic_path
+from brainuad.nifti import read_mask
 from brainuad.prepare import Prepared, Recipe, prepare_scan
-from brainuad.scan import Scan, read_mask
+from brainuad.scan import Scan
 from brainuad.store import Store
 from brainuad.types import DataError
 

@@ -11,7 +11,8 @@ from skimage.io import imread
 
 from brainuad.benchmark.cases import program
 from brainuad.manifest import sha256_file
-from brainuad.scan import Scan, read_scan
+from brainuad.nifti import read_scan
+from brainuad.scan import Scan
 from brainuad.types import DataError, MissingError
 
 

@@ -14,12 +14,13 @@ from brainuad.detector import Detector
 from brainuad.evaluate.case import Case
 from brainuad.evaluate.protocols import Evaluation, evaluate, protocol_called
 from brainuad.manifest import run_manifest, write_text
+from brainuad.nifti import read_mask, read_scan
 from brainuad.report.comparison import leaderboard, picks, result_charts
 from brainuad.report.pages import BenchmarkPage, benchmark_report
 from brainuad.report.pages import Case as Shown
 from brainuad.report.planes import Volumes
 from brainuad.report.tables import write_results
-from brainuad.scan import Scan, read_mask, read_scan
+from brainuad.scan import Scan
 from brainuad.types import DataError, MissingError
 
 MAP = "_anomalymap.nii.gz"

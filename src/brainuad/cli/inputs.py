@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from brainuad.scan import Scan, read_scan, scan_stem
+from brainuad.nifti import read_scan
+from brainuad.scan import Scan
+from brainuad.scan_file import scan_stem
 from brainuad.types import DataError, MissingError, UsageError
 
 NIFTI = (".nii", ".nii.gz")

@@ -47,9 +47,10 @@ def prepare(
     from brainuad.cli.inputs import Source, sources
     from brainuad.detect import staging
     from brainuad.manifest import write_json
+    from brainuad.nifti import write_volume
     from brainuad.prepare import prepare_scan
     from brainuad.prepare import recipe as named_recipe
-    from brainuad.scan import scan_stem, write_volume
+    from brainuad.scan_file import scan_stem
 
     found = sources(scans, folders=True, brains=brain or ())
     steps = named_recipe(recipe)

@@ -5,12 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from brainuad.nifti import read_mask, read_scan
 from brainuad.report.comparison import leaderboard
 from brainuad.report.found import page_of
 from brainuad.report.pages import BenchmarkPage, benchmark_report, scan_report
 from brainuad.report.planes import Volumes
 from brainuad.report.tables import read_results
-from brainuad.scan import Scan, read_mask, read_scan
+from brainuad.scan import Scan
 from brainuad.types import DataError, Mask, MissingError
 
 TAIL = "_uad.json"

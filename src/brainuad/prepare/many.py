@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from threadpoolctl import threadpool_limits
 
+from brainuad.nifti import read_scan
 from brainuad.prepare.pipeline import Prepared, prepare_scan
 from brainuad.prepare.recipe import Recipe
-from brainuad.scan import Scan, read_scan
+from brainuad.scan import Scan
 from brainuad.types import BrainuadError, SpaceError, UsageError
 
 _AHEAD = 2

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from brainuad.manifest import write_json
+from brainuad.nifti import write_volume
 from brainuad.prepare.measure import known_brain
 from brainuad.prepare.pipeline import Prepared
-from brainuad.scan import write_volume
 
 _MNI152 = 4
 _ALIGNED = 2

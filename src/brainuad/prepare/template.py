@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from brainuad.nifti import read_scan
 from brainuad.prepare.measure import known_brain
 from brainuad.prepare.resample import resample
-from brainuad.scan import Scan, read_scan
+from brainuad.scan import Scan
 from brainuad.types import Affine, Mask, UnavailableError
 
 FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

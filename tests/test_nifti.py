@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from brainuad.scan import Scan, read_mask, read_scan, write_volume
+from brainuad.nifti import read_mask, read_scan, write_volume
+from brainuad.scan import Scan
 from brainuad.types import AccessError, BrainuadError, DataError, MissingError, UsageError
 
 SHAPE = (5, 6, 7)
