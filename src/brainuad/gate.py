@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from brainuad.types import Affine, DataError, UsageError
 
-MODALITIES = ("T1w", "T2w", "FLAIR", "PD", "CT")
+MODALITIES = ("T1w", "T1ce", "T2w", "FLAIR", "PD", "CT")
 UNKNOWN = "unknown"
 SPACING_MM = (0.01, 50.0)
 """Edge lengths of a voxel outside this range are taken for a wrong unit."""
@@ -22,7 +22,7 @@ MOST_VOXELS = 2**29
 _STANDARD_SPACES = (3, 4)
 _MM = {1: 1000.0, 3: 0.001}
 _WORDS = {"t1": "T1w", "t1w": "T1w", "t2": "T2w", "t2w": "T2w", "flair": "FLAIR", "fla": "FLAIR"}
-_WORDS |= {"pd": "PD", "pdw": "PD", "ct": "CT"}
+_WORDS |= {"pd": "PD", "pdw": "PD", "ct": "CT", "t1ce": "T1ce", "t1c": "T1ce", "t1gd": "T1ce"}
 
 
 def checked_modality(who: str, words: list[str], asked: str | None) -> str:
@@ -36,15 +36,20 @@ def checked_modality(who: str, words: list[str], asked: str | None) -> str:
     named = [_WORDS[w.lower()] for w in words if w.lower() in _WORDS]
     if asked is None or asked == UNKNOWN:
         return named[-1] if named else UNKNOWN
-    known = {m.lower(): m for m in MODALITIES} | _WORDS
-    if asked.lower() not in known:
-        raise UsageError(f"modality {asked!r}: unknown; choose from {', '.join(MODALITIES)}")
-    modality = known[asked.lower()]
+    modality = known_modality(asked)
     if named and modality not in named:
         raise UsageError(
             f"{who}: the name says {named[-1]}, the modality given is {modality}; correct one"
         )
     return modality
+
+
+def known_modality(asked: str) -> str:
+    """A modality by its name in any case; other names list the known ones."""
+    known = {m.lower(): m for m in (*MODALITIES, UNKNOWN)} | _WORDS
+    if asked.lower() not in known:
+        raise UsageError(f"modality {asked!r}: unknown; choose from {', '.join(MODALITIES)}")
+    return known[asked.lower()]
 
 
 def checked_shape(who: str, dim: np.ndarray) -> tuple[int, int, int]:

@@ -204,6 +204,14 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Hash of a file, or of all files in a folder with their names."""
+    if not (folder := Path(path)).is_dir():
+        return sha256_file(folder)
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return hash_of([[p.relative_to(folder).as_posix(), sha256_file(p)] for p in files])
+
+
 def run_manifest(
     *,
     command: str,

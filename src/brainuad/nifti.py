@@ -121,17 +121,52 @@ def _read(path: Path) -> tuple[Volume, Affine, FileGrid]:
         shape = gate.checked_shape(str(path), header["dim"])
         affine = _affine(header, str(path), shape)
         values = with_stream(data_path, lambda stream: _read_values(stream, path, header))
-    orientation = orientations.io_orientation(affine)
-    grid = FileGrid(
+    grid = _grid(path, affine, header)
+    return *_upright(values.reshape(shape, order="F"), grid), grid
+
+
+def _grid(path: Path, affine: Affine, header: nib.Nifti1Header) -> FileGrid:
+    return FileGrid(
         path=str(path),
         shape=tuple(int(n) for n in header.get_data_shape()),
         affine=affine,
-        orientation=orientation,
+        orientation=orientations.io_orientation(affine),
         header=header.binaryblock,
     )
-    voxels = orientations.apply_orientation(values.reshape(shape, order="F"), orientation)
-    to_file = orientations.inv_ornt_aff(orientation, shape)
-    return np.ascontiguousarray(voxels), affine @ to_file, grid
+
+
+def _upright(values: np.ndarray, grid: FileGrid) -> tuple[Volume, Affine]:
+    """Voxels and affine in RAS+ order."""
+    voxels = orientations.apply_orientation(values, grid.orientation)
+    to_file = orientations.inv_ornt_aff(grid.orientation, values.shape)
+    return np.ascontiguousarray(voxels), grid.affine @ to_file
+
+
+def scan_from_voxels(
+    values: np.ndarray, affine: Affine, *, who: str, modality: str, subject: str, path: Path
+) -> Scan:
+    """A scan from voxels that no NIfTI file holds; outputs lie on exactly this grid.
+
+    Args:
+        values: finite float32 voxels, (i, j, k).
+        affine: their indices to RAS+ mm.
+        who: what they are, for errors.
+        modality: of the scan.
+        subject: of the scan.
+        path: where they come from; names the outputs.
+
+    Raises:
+        DataError: every voxel is the same, or an affine that makes no sense.
+    """
+    if values.min() == values.max():
+        raise DataError(f"{who}: every voxel is {values.flat[0]:g}; give a scan with an image")
+    header = nib.Nifti1Image(values, gate.checked_affine(who, affine, 0, name=who)).header
+    header.set_sform(affine, 1)
+    header.set_qform(affine, 1, strip_shears=True)
+    header.set_xyzt_units("mm")
+    grid = _grid(path, affine, header)
+    voxels, upright = _upright(values, grid)
+    return Scan(voxels=voxels, affine=upright, modality=modality, subject=subject, source=grid)
 
 
 def _read_header(stream: BufferedIOBase, path: Path) -> nib.Nifti1Header:

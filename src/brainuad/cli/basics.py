@@ -14,6 +14,10 @@ from typer.core import TyperCommand
 _state: dict[str, str] = {}
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; made when missing.")]
+INPUTS = "NIfTI files, DICOM folders or zips, folders of NIfTI files, or a .tsv/.csv table."
+Series = Annotated[
+    str | None, typer.Option(help="Number of the DICOM series, where a study has several.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of all random streams; same seed, same result.")]
 Device = Annotated[
     str, typer.Option("--device", "-d", help="cpu, cuda, cuda:1 or mps; never replaced silently.")

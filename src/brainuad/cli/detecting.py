@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainuad.cli.basics import BatchSize, Device, Out, Quiet, Seed, each, say
+from brainuad.cli.basics import INPUTS, BatchSize, Device, Out, Quiet, Seed, Series, each, say
 
 if TYPE_CHECKING:
     from brainuad.cli.inputs import Source
@@ -21,6 +21,8 @@ EXAMPLES = """
   brainuad detect -i sub-01_T1w.nii.gz -o out -m my-detector
 
   brainuad detect -i raw/*_T1w.nii.gz -o out -m my-detector --device cuda --level minimal
+
+  brainuad detect -i patient.zip --series 5 -o out -m my-detector
 
   brainuad detect -i scan.nii.gz --brain mask.nii.gz -o out -m my-detector --seed 3
 """
@@ -38,7 +40,7 @@ def detect(
     *,
     scans: Annotated[
         list[Path],
-        typer.Option("--input", "-i", metavar="SCAN...", help="NIfTI files, or a .tsv/.csv table."),
+        typer.Option("--input", "-i", metavar="SCAN...", help=INPUTS),
     ],
     out: Out,
     model: Annotated[
@@ -49,6 +51,7 @@ def detect(
         list[Path] | None,
         typer.Option(metavar="MASK...", help="Brain masks, one for each scan, on its grid."),
     ] = None,
+    series: Series = None,
     seed: Seed = 0,
     device: Device = "cpu",
     level: Annotated[
@@ -74,7 +77,7 @@ def detect(
     from brainuad.detector import Detector
     from brainuad.train import resolve_device
 
-    found = sources(scans, folders=False, brains=brain or ())
+    found = sources(scans, brains=brain or (), series=series)
     resolve_device(device)
     detector = Detector.load(model)
     options = {"seed": seed, "device": device, "batch_size": batch_size, "rate": rate}
@@ -88,7 +91,7 @@ def one(
     detector: "Detector", source: "Source", *, out: Path, level: Any, options: dict[str, Any]
 ) -> str:
     """Detect in one scan, write its files and say what came of it."""
-    from brainuad.manifest import run_manifest, sha256_file
+    from brainuad.manifest import run_manifest, sha256_of
     from brainuad.report.found import write_page
 
     finding = detector.detect(source.read(), **options)
@@ -97,7 +100,7 @@ def one(
         command="brainuad detect",
         config={**options, "level": level},
         seed=options["seed"],
-        inputs={str(path): sha256_file(path) for path in known},
+        inputs={str(path): sha256_of(path) for path in known},
         device=options["device"],
     )
     finding = replace(finding, record={**finding.record, "run": run})

@@ -103,8 +103,8 @@ def fit(
     settings = resolve(config, changes or [], named=named)
     how = settings.training
     detector = settings.detector()
-    healthy = sources(scans, folders=True)
-    others = sources(calibrate, folders=True) if calibrate else []
+    healthy = sources(scans)
+    others = sources(calibrate) if calibrate else []
     say(escape(settings.text()).rstrip())
     place = Workplace.at(work or out.with_name(out.name + ".work"), settings, resume=resume)
     store = place.filled(detector, healthy, quiet=quiet)
@@ -145,7 +145,7 @@ def calibrate(
     from brainuad.detector import Detector
 
     detector = Detector.load(model)
-    found = sources(scans, folders=True)
+    found = sources(scans)
     set_thresholds(
         detector, found, cohort=cohort, seed=seed, batch_size=batch_size, device=device, quiet=quiet
     )

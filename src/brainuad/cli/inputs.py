@@ -2,17 +2,17 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from brainuad.nifti import read_scan
+from brainuad.read import read_any
 from brainuad.scan import Scan
 from brainuad.scan_file import scan_stem
 from brainuad.types import DataError, MissingError, UsageError
 
 NIFTI = (".nii", ".nii.gz")
 TABLES = {".tsv": "\t", ".csv": ","}
-COLUMNS = ("path", "brain", "subject")
+COLUMNS = ("path", "brain", "subject", "series")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,44 +22,57 @@ class Source:
     path: Path
     brain: Path | None = None
     subject: str | None = None
+    series: str | None = None
+    """Number of the DICOM series, where there are several."""
 
     def read(self, modality: str | None = None) -> Scan:
         """The scan, checked."""
-        return read_scan(self.path, modality=modality, subject=self.subject, brain=self.brain)
+        return read_any(
+            self.path,
+            modality=modality,
+            subject=self.subject,
+            brain=self.brain,
+            series=self.series,
+        )
 
 
-def sources(given: Sequence[Path], *, folders: bool, brains: Sequence[Path] = ()) -> list[Source]:
+def sources(
+    given: Sequence[Path],
+    *,
+    brains: Sequence[Path] = (),
+    series: str | None = None,
+) -> list[Source]:
     """The scans that are meant, in the order given; within folders sorted by name.
 
     Args:
-        given: NIfTI files, tables (.tsv, .csv) with a column ``path`` and perhaps ``brain`` and
-            ``subject``, and folders of NIfTI files where these are allowed.
-        folders: whether folders are allowed.
+        given: NIfTI files, folders or archives of one DICOM study each, tables (.tsv, .csv) with a
+            column ``path`` and perhaps ``brain`` and ``subject``, and folders of NIfTI files.
         brains: brain masks, one for each scan in order, or none.
+        series: number of the DICOM series in every study that has several.
     """
-    found = [source for path in given for source in _sources_of(Path(path), folders=folders)]
+    found = [source for path in given for source in _sources_of(Path(path))]
     if not found:
         raise UsageError("-i: no scan is given; name at least one")
     if brains:
         found = _with_brains(found, brains)
+    if series is not None:
+        found = [replace(source, series=series) for source in found]
     _check_names(found)
     return found
 
 
-def _sources_of(path: Path, *, folders: bool) -> list[Source]:
-    if path.is_dir() and folders:
-        return [Source(path=file) for file in nifti_files(path)]
+def _sources_of(path: Path) -> list[Source]:
+    if path.is_dir():
+        return _of_folder(path)
     if path.suffix in TABLES:
         return _from_table(path)
     return [Source(path=path)]
 
 
-def nifti_files(folder: Path) -> list[Path]:
-    """NIfTI files that lie in a folder, sorted by name."""
+def _of_folder(folder: Path) -> list[Source]:
+    """Every NIfTI file that lies in a folder, else the DICOM study that it is taken for."""
     found = sorted(p for p in folder.iterdir() if p.name.endswith(NIFTI) and p.is_file())
-    if not found:
-        raise MissingError(f"{folder}: no NIfTI file (.nii, .nii.gz) in this folder; check it")
-    return found
+    return [Source(path=file) for file in found] or [Source(path=folder)]
 
 
 def _from_table(path: Path) -> list[Source]:
@@ -68,6 +81,7 @@ def _from_table(path: Path) -> list[Source]:
             path=path.parent / row["path"],
             brain=path.parent / row["brain"] if row.get("brain") else None,
             subject=row.get("subject") or None,
+            series=row.get("series") or None,
         )
         for row in table(path, needed=("path",), known=COLUMNS)
     ]
@@ -94,10 +108,7 @@ def _with_brains(found: list[Source], brains: Sequence[Path]) -> list[Source]:
         raise UsageError(
             f"--brain: {len(brains)} masks for {len(found)} scans; give one for each, in order"
         )
-    return [
-        Source(path=source.path, brain=Path(brain), subject=source.subject)
-        for source, brain in zip(found, brains, strict=True)
-    ]
+    return [replace(source, brain=Path(brain)) for source, brain in zip(found, brains, strict=True)]
 
 
 def _check_names(found: list[Source]) -> None:

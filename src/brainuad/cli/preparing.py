@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from brainuad.cli.basics import Out, Quiet, each, say
+from brainuad.cli.basics import INPUTS, Out, Quiet, Series, each, say
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -14,6 +14,8 @@ EXAMPLES = """
   brainuad prepare -i sub-01_T1w.nii.gz -o prepared
 
   brainuad prepare -i raw/*_T1w.nii.gz -o prepared --recipe default-t1
+
+  brainuad prepare -i dicom_folder -o prepared --series 5
 
   brainuad prepare -i scan.nii.gz --brain mask.nii.gz -o prepared
 """
@@ -23,7 +25,7 @@ def prepare(
     *,
     scans: Annotated[
         list[Path],
-        typer.Option("--input", "-i", metavar="SCAN...", help="NIfTI files, a folder or a table."),
+        typer.Option("--input", "-i", metavar="SCAN...", help=INPUTS),
     ],
     out: Out,
     recipe: Annotated[
@@ -33,6 +35,7 @@ def prepare(
         list[Path] | None,
         typer.Option(metavar="MASK...", help="Brain masks, one for each scan, on its grid."),
     ] = None,
+    series: Series = None,
     modality: Annotated[
         str | None, typer.Option(help="T1w, T2w, FLAIR, PD or CT; else from the file's name.")
     ] = None,
@@ -52,7 +55,7 @@ def prepare(
     from brainuad.prepare import recipe as named_recipe
     from brainuad.scan_file import scan_stem
 
-    found = sources(scans, folders=True, brains=brain or ())
+    found = sources(scans, brains=brain or (), series=series)
     steps = named_recipe(recipe)
 
     def one(source: Source) -> str:
