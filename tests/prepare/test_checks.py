@@ -54,6 +54,20 @@ def test_overlap_with_the_template(slices, status):
     assert found["status"] == status
 
 
+@pytest.mark.parametrize(("slices", "status"), [(80, "pass"), (40, "warn"), (28, "reject")])
+def test_a_slab_is_compared_where_it_was_seen(slices, status):
+    brain = template()
+    brain[:, :, slices:] = False
+    given = work(brain)
+    slab = replace(
+        given.original, voxels=np.zeros((80, 96, slices), np.float32), brain=brain[:, :, :slices]
+    )
+    checks = outcome(replace(given, original=slab), volume_ml=None)["checks"]
+    assert checks["overlap"]["value"] == pytest.approx(1)
+    assert checks["seen"]["value"] == pytest.approx(brain.sum() / template().sum())
+    assert checks["seen"]["status"] == status
+
+
 def test_brain_beyond_the_grid():
     brain = template()
     whole = work(brain)

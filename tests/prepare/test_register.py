@@ -9,7 +9,7 @@ from tests.prepare.heads import person
 
 from brainuad.gate import grid_distance
 from brainuad.prepare.brain import Brain
-from brainuad.prepare.register import Register
+from brainuad.prepare.register import Register, cut_axes
 from brainuad.prepare.work import Work
 from brainuad.types import DataError
 
@@ -47,6 +47,26 @@ def test_left_stays_left():
         matrix, _ = registered(each, levels_mm=(8.0,))
         assert np.linalg.det(matrix[:3, :3]) > 0
         assert matrix[0, 0] > 0.5
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 34), (28, 66)], ids=["below", "above"])
+def test_a_slab_of_a_brain_is_not_stretched_to_a_whole_one(low, high):
+    scan, truth = person((8, 0, 0), 0.95)
+    cut = replace(
+        scan,
+        voxels=np.ascontiguousarray(scan.voxels[:, :, low:high]),
+        affine=scan.affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, low], [0, 0, 0, 1]]),
+    )
+    matrix, work = registered(cut)
+    assert cut_axes(work.scan) == (2,)
+    assert grid_distance(cut.voxels.shape, matrix @ cut.affine, truth @ cut.affine) < 6.0
+    stretch = np.linalg.svd(matrix[:3, :3], compute_uv=False)
+    assert stretch == pytest.approx([1 / 0.95] * 3, rel=0.04)
+
+
+def test_a_whole_brain_is_not_cut():
+    scan, _ = person()
+    assert cut_axes(Brain(how="background")(Work.start(scan)).scan) == ()
 
 
 def test_rigid_keeps_distances():

@@ -15,7 +15,7 @@ from brainuad.types import DataError, Mask, UnavailableError, Volume
 
 LEAST_BACKGROUND = 0.15
 """A stripped scan has at least this share of voxels with exactly one value."""
-MOST_BRAIN_ML = 2500.0
+MOST_BRAIN_ML = 2200.0
 """More tissue than this in front of a constant background is a head, not a brain."""
 
 
@@ -54,8 +54,11 @@ class Brain:
 def is_stripped(scan: Scan) -> bool:
     """Whether a scan shows a brain alone: constant surroundings, at most a brain inside."""
     outside = scan.voxels == background(scan.voxels)
-    tissue_ml = float((~outside).sum()) * abs(np.linalg.det(scan.affine[:3, :3])) / 1000
-    return bool(outside.mean() >= LEAST_BACKGROUND and tissue_ml <= MOST_BRAIN_ML)
+    if outside.mean() < LEAST_BACKGROUND:
+        return False
+    # Filled, because a defaced head holds as much background inside as around it.
+    voxel_ml = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
+    return bool(from_background(scan).sum() * voxel_ml <= MOST_BRAIN_ML)
 
 
 def background(voxels: Volume) -> float:

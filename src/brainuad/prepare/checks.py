@@ -8,8 +8,7 @@ import numpy as np
 from brainuad.prepare.measure import brain_ml, dice, known_brain
 from brainuad.prepare.template import template_brain
 from brainuad.prepare.work import Work
-from brainuad.scan import Scan
-from brainuad.types import DataError
+from brainuad.types import DataError, Mask
 
 Status = Literal["pass", "warn", "reject"]
 _WORST: tuple[Status, ...] = ("pass", "warn", "reject")
@@ -22,8 +21,10 @@ class Checks:
     volume_ml: tuple[float, float] | None = (700.0, 2200.0)
     """Plausible volume of an adult brain; beyond it the scan is rejected, near it a warning."""
     overlap: float | None = 0.8
-    """Least Dice overlap of the brain with that of MNI152 after registration; a warning below
-    halfway from here to 1."""
+    """Least Dice overlap of the brain with that of MNI152 after registration, as far as the field
+    of view reaches; a warning below halfway from here to 1."""
+    seen: float | None = 0.4
+    """Least share of the brain of MNI152 that lies in the field of view; warns as ``overlap``."""
     coverage: float = 0.95
     """Least share of the brain that lies on the canonical grid."""
     strict: bool = True
@@ -33,7 +34,7 @@ class Checks:
         """The work with the outcome of every check among its notes."""
         found = {
             "volume_ml": _within(brain_ml(work.original), self.volume_ml),
-            "overlap": _at_least(_overlap(work.scan, self.overlap), self.overlap),
+            **self._template(work),
             "coverage": _at_least(_coverage(work), self.coverage),
         }
         found = {name: fact for name, fact in found.items() if fact is not None}
@@ -42,11 +43,28 @@ class Checks:
             raise DataError(f"{work.scan.subject}: {_sentence(found)}; check the scan and its mask")
         return work.note(checks=found, status=worst)
 
+    def _template(self, work: Work) -> dict[str, Any]:
+        """Comparisons with the brain of MNI152."""
+        if self.overlap is None:
+            return {}
+        there = template_brain(work.scan.voxels.shape, work.scan.affine)
+        view = in_view(work)
+        seen = float((there & view).sum() / max(1, there.sum()))
+        overlap = dice(known_brain(work.scan) & view, there & view)
+        return {
+            "overlap": _at_least(overlap, self.overlap),
+            "seen": _at_least(seen, self.seen),
+        }
 
-def _overlap(scan: Scan, asked: float | None) -> float:
-    if asked is None:
-        return 1.0
-    return dice(known_brain(scan), template_brain(scan.voxels.shape, scan.affine))
+
+def in_view(work: Work) -> Mask:
+    """Voxels of the scan's present grid that lie within the grid that it was read on."""
+    to_file = np.linalg.inv(work.placed) @ work.scan.affine
+    index = np.indices(work.scan.voxels.shape, dtype=np.float32).reshape(3, -1)
+    places = to_file[:3, :3] @ index + to_file[:3, 3:]
+    size = np.array(work.original.voxels.shape)[:, None]
+    inside = ((places >= -0.5) & (places <= size - 0.5)).all(0)
+    return inside.reshape(work.scan.voxels.shape)
 
 
 def _coverage(work: Work) -> float:

@@ -20,10 +20,14 @@ from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import Affine, DataError, Mask, Volume
 
-Pose: TypeAlias = itk.Euler3DTransform | itk.AffineTransform
+Pose: TypeAlias = itk.Euler3DTransform | itk.Similarity3DTransform | itk.AffineTransform
 """Template to scan, in the axes of SimpleITK."""
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """SimpleITK grows to the left and to the back where RAS+ grows to the right and to the front."""
+CUT_MM2 = 500.0
+"""A face of the grid with more brain than this is where the field of view cuts the brain."""
+SHIFTS_MM = (0.0, -60.0, -45.0, -30.0, -15.0, 15.0, 30.0, 45.0, 60.0)
+"""Where the middle of a cut brain may be, from the middle of what is seen of it."""
 _SCALES = (0.55, 1.8)
 """Stretch of a brain onto the template outside this range is a failed fit, not anatomy."""
 
@@ -60,41 +64,57 @@ class Register:
         with _one_thread():
             found = self._start(scan)
             for level in self.levels_mm:
-                method = self._method(level)
+                method = self._method(level, scan)
                 method.SetInitialTransform(found, inPlace=True)
                 method.Execute(_fixed(level, self.rim)[0], _moving(scan, level, self.rim))
         return _checked(np.linalg.inv(_matrix(found)), scan.subject)
 
     def _start(self, scan: Scan) -> Pose:
-        """The best of some head poses about the centre of the brain: nod first, then the rest."""
+        """The best of some head poses about the centre of the brain: nod first, then the rest.
+
+        Of a brain that the field of view cuts the centre is not known: several are tried.
+        """
         level = self.levels_mm[0]
         fixed, moving = _fixed(level, self.rim)[0], _moving(scan, level, self.rim)
-        method, upright = self._method(level), _upright(scan)
+        method, whole = self._method(level, scan), not cut_axes(scan)
 
-        def cost(pose: tuple[float, float, float]) -> float:
-            method.SetInitialTransform(self._turned(upright, pose))
+        def cost(start: tuple[itk.Similarity3DTransform, tuple[float, float, float]]) -> float:
+            method.SetInitialTransform(self._turned(*start, whole=whole))
             return method.MetricEvaluate(fixed, moving)
 
-        nod, _, _ = min(((nod, 0.0, 0.0) for nod in (-40.0, -20.0, 0.0, 20.0, 40.0)), key=cost)
-        best = min(product([nod], (-20.0, 0.0, 20.0), (-20.0, 0.0, 20.0)), key=cost)
-        return self._turned(upright, best)
+        nods = [(nod, 0.0, 0.0) for nod in (-40.0, -20.0, 0.0, 20.0, 40.0)]
+        upright, (nod, _, _) = min(product(_uprights(scan), nods), key=cost)
+        turns = product([nod], (-20.0, 0.0, 20.0), (-20.0, 0.0, 20.0))
+        return self._turned(*min(product([upright], turns), key=cost), whole=whole)
 
-    def _turned(self, upright: itk.Similarity3DTransform, degrees: Sequence[float]) -> Pose:
-        """A pose turned about its centre; a rigid one forgets the difference in size."""
-        found = itk.Euler3DTransform()
+    def _turned(
+        self, upright: itk.Similarity3DTransform, degrees: Sequence[float], *, whole: bool
+    ) -> Pose:
+        """A pose turned about its centre; a rigid one forgets the difference in size.
+
+        A slab of a brain would be stretched to the whole by 12 parameters: it gets 7.
+        """
+        found = itk.Euler3DTransform() if self.kind == "rigid" else itk.Similarity3DTransform()
         found.SetCenter(upright.GetCenter())
         found.SetTranslation(upright.GetTranslation())
-        found.SetRotation(*np.deg2rad(degrees).tolist())
+        turn = itk.Euler3DTransform()
+        turn.SetRotation(*np.deg2rad(degrees).tolist())
         if self.kind == "rigid":
+            found.SetMatrix(turn.GetMatrix())
+            return found
+        found.SetMatrix((upright.GetScale() * np.array(turn.GetMatrix())).tolist())
+        if not whole:
             return found
         affine = itk.AffineTransform(3)
         affine.SetCenter(found.GetCenter())
         affine.SetTranslation(found.GetTranslation())
-        affine.SetMatrix((upright.GetScale() * np.array(found.GetMatrix())).tolist())
+        affine.SetMatrix(found.GetMatrix())
         return affine
 
-    def _method(self, level_mm: float) -> itk.ImageRegistrationMethod:
+    def _method(self, level_mm: float, scan: Scan) -> itk.ImageRegistrationMethod:
         method = itk.ImageRegistrationMethod()
+        if cut_axes(scan):
+            method.SetMetricMovingMask(_seen(scan, level_mm))
         method.SetMetricAsMattesMutualInformation(32)
         method.SetMetricSamplingStrategy(method.NONE)
         method.SetMetricFixedMask(_fixed(level_mm, self.rim)[1])
@@ -178,14 +198,45 @@ def _template_brain() -> tuple[np.ndarray, float]:
     return _centre(known_brain(whole), whole.affine), brain_ml(whole)
 
 
-def _upright(scan: Scan) -> itk.Similarity3DTransform:
-    """Template to scan: centre of brain to centre of brain, brain sizes matched, not turned."""
+def _uprights(scan: Scan) -> list[itk.Similarity3DTransform]:
+    """Template to scan, not turned: centre of brain to centre of brain, brain sizes matched.
+
+    Of a brain that the field of view cuts, neither is known: template size, at several heights.
+    """
     centre, size_ml = _template_brain()
+    there = _centre(known_brain(scan), scan.affine)
+    scale, places = float(np.cbrt(brain_ml(scan) / size_ml)), [there]
+    if axes := cut_axes(scan):
+        scale, direction = 1.0, scan.affine[:3, axes[0]] / scan.spacing[axes[0]]
+        places = [there + mm * direction for mm in SHIFTS_MM]
+    return [_moved(centre, place, scale) for place in places]
+
+
+def _moved(centre: np.ndarray, place: np.ndarray, scale: float) -> itk.Similarity3DTransform:
     found = itk.Similarity3DTransform()
     found.SetCenter(_flip(centre))
-    found.SetTranslation(_flip(_centre(known_brain(scan), scan.affine) - centre))
-    found.SetScale(float(np.cbrt(brain_ml(scan) / size_ml)))
+    found.SetTranslation(_flip(place - centre))
+    found.SetScale(scale)
     return found
+
+
+def cut_axes(scan: Scan) -> tuple[int, ...]:
+    """Axes at whose ends the brain goes on beyond the field of view."""
+    brain = known_brain(scan)
+    found = []
+    for axis in range(3):
+        i, j = (scan.spacing[a] for a in range(3) if a != axis)
+        ends = [int(np.take(brain, end, axis).sum()) * i * j for end in (0, -1)]
+        if max(ends) > CUT_MM2:
+            found.append(axis)
+    return tuple(found)
+
+
+def _seen(scan: Scan, level_mm: float) -> itk.Image:
+    """The field of view, at the spacing of the moving image: beyond it nothing is compared."""
+    inside = np.ones(scan.voxels.shape, np.float32)
+    values, affine = _coarse(inside, scan.affine, level_mm / 2)
+    return _image((values > 0.5).astype(np.uint8), affine)
 
 
 def _matrix(transform: Pose) -> Affine:
