@@ -165,13 +165,15 @@ def in_own_intensity(prepared: Prepared, healthy: Volume) -> Volume:
     """The healthy counterpart on the scan's grid and in its intensity; the scan outside the brain.
 
     Undoes the linear stretch of the recipe. After an equalising recipe, whose values are ranks, the
-    scan's own grey value of that rank is taken.
+    scan's own grey value of that rank is taken; a curve of landmarks is followed backwards.
     """
     scan = prepared.original
     brain = brain_of(scan)
     values, inside = prepared.to_original(healthy)[brain], scan.voxels[brain]
     if any(s.get("equalise") for s in prepared.report["recipe"]["steps"]):
         values = np.quantile(inside, np.clip(values, 0, 1))
+    elif curve := prepared.report.get("intensity_curve"):
+        values = np.interp(values, curve[1], curve[0])
     else:
         low, high = prepared.report["intensity"]
         values = low + values * (high - low)

@@ -63,7 +63,7 @@ def in_view(work: Work) -> Mask:
     index = np.indices(work.scan.voxels.shape, dtype=np.float32).reshape(3, -1)
     places = to_file[:3, :3] @ index + to_file[:3, 3:]
     size = np.array(work.original.voxels.shape)[:, None]
-    inside = ((places >= -0.5) & (places <= size - 0.5)).all(0)
+    inside = np.all((places >= -0.5) & (places <= size - 0.5), axis=0)
     return inside.reshape(work.scan.voxels.shape)
 
 

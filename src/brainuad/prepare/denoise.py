@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK
+import SimpleITK as itk  # noqa: N813 - a toolkit, not a class
 
+from brainuad.prepare.toolkit import array, image, one_thread
 from brainuad.prepare.work import Work
 from brainuad.types import UsageError
 
@@ -31,6 +32,7 @@ class Denoise:
 
     def __call__(self, work: Work) -> Work:
         """The work with its scan smoothed."""
-        image = SimpleITK.GetImageFromArray(work.scan.voxels.T.astype(np.float32))
-        flowed = SimpleITK.CurvatureFlow(image, self.time_step, self.iterations)
-        return work.with_scan(voxels=np.ascontiguousarray(SimpleITK.GetArrayFromImage(flowed).T))
+        with one_thread():
+            noisy = image(work.scan.voxels, np.eye(4))
+            flowed = itk.CurvatureFlow(noisy, self.time_step, self.iterations)
+        return work.with_scan(voxels=array(flowed))

@@ -7,6 +7,7 @@ from typing import Any
 
 from brainuad.config import build, load_yaml, to_dict
 from brainuad.manifest import hash_of
+from brainuad.prepare.bias import Bias
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
 from brainuad.prepare.denoise import Denoise
@@ -14,6 +15,7 @@ from brainuad.prepare.frame import Frame, Halve
 from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.register import Register
 from brainuad.prepare.resample import Crop, Resample
+from brainuad.prepare.scale import Landmarks, TissueMode, ZScore
 from brainuad.prepare.window import Window
 from brainuad.prepare.work import Step
 from brainuad.types import UsageError
@@ -21,6 +23,7 @@ from brainuad.types import UsageError
 STEPS: dict[str, type] = {
     "brain": Brain,
     "denoise": Denoise,
+    "bias": Bias,
     "register": Register,
     "resample": Resample,
     "crop": Crop,
@@ -28,6 +31,9 @@ STEPS: dict[str, type] = {
     "halve": Halve,
     "intensity": Intensity,
     "window": Window,
+    "zscore": ZScore,
+    "tissue_mode": TissueMode,
+    "landmarks": Landmarks,
     "checks": Checks,
 }
 """Steps by the names that they have in files."""

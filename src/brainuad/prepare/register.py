@@ -1,7 +1,6 @@
 """Affine registration of a brain to the MNI152 template."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -9,21 +8,19 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import SimpleITK as itk  # noqa: N813 - a toolkit, not a class
-from jaxtyping import Num
 from scipy import ndimage
 
 from brainuad.prepare.grid import NewVolume
 from brainuad.prepare.measure import brain_ml, known_brain
 from brainuad.prepare.resample import box, resample
 from brainuad.prepare.template import template
+from brainuad.prepare.toolkit import LPS, image, one_thread
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import Affine, DataError, Mask, Volume
 
 Pose: TypeAlias = itk.Euler3DTransform | itk.Similarity3DTransform | itk.AffineTransform
 """Template to scan, in the axes of SimpleITK."""
-_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""SimpleITK grows to the left and to the back where RAS+ grows to the right and to the front."""
 CUT_MM2 = 500.0
 """A face of the grid with more brain than this is where the field of view cuts the brain."""
 SHIFTS_MM = (0.0, -60.0, -45.0, -30.0, -15.0, 15.0, 30.0, 45.0, 60.0)
@@ -61,7 +58,7 @@ class Register:
 
     def matrix(self, scan: Scan) -> Affine:
         """Millimetres of the scan to MNI152 millimetres."""
-        with _one_thread():
+        with one_thread():
             found = self._start(scan)
             for level in self.levels_mm:
                 method = self._method(level, scan)
@@ -135,12 +132,12 @@ def _fixed(level_mm: float, rim: float) -> tuple[itk.Image, itk.Image]:
     """The template at a spacing, and where it is compared: its brain and 2 voxels around it."""
     values, affine = _level(template(), level_mm, rim)
     near = ndimage.binary_dilation(values > 0.02 * values.max(), iterations=2)
-    return _image(values, affine), _image(near.astype(np.uint8), affine)
+    return image(values, affine), image(near.astype(np.uint8), affine)
 
 
 def _moving(scan: Scan, level_mm: float, rim: float) -> itk.Image:
     """The brain of a scan, twice as fine as the template on this level."""
-    return _image(*_level(scan, level_mm / 2, rim))
+    return image(*_level(scan, level_mm / 2, rim))
 
 
 def _level(scan: Scan, spacing_mm: float, rim: float) -> tuple[Volume, Affine]:
@@ -165,31 +162,6 @@ def _coarse(volume: Volume, affine: Affine, spacing_mm: float) -> tuple[NewVolum
     step[:3, 3] = -2 * zoom
     to = affine @ step
     return resample(volume.astype(np.float32), affine, shape, to), to
-
-
-def _image(values: Num[np.ndarray, "i j k"], affine: Affine) -> itk.Image:
-    image = itk.GetImageFromArray(np.ascontiguousarray(values.T))
-    axes = (_LPS @ affine)[:3, :3]
-    spacing = np.linalg.norm(axes, axis=0)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((axes / spacing).ravel().tolist())
-    image.SetOrigin((_LPS @ affine)[:3, 3].tolist())
-    return image
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for the whole toolkit while the block runs.
-
-    The metric ignores the number set for its method, and with several threads the order of its
-    sums, hence the matrix, differs from run to run.
-    """
-    before = itk.ProcessObject.GetGlobalDefaultNumberOfThreads()
-    itk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
-    try:
-        yield
-    finally:
-        itk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 @lru_cache(maxsize=1)
@@ -236,7 +208,7 @@ def _seen(scan: Scan, level_mm: float) -> itk.Image:
     """The field of view, at the spacing of the moving image: beyond it nothing is compared."""
     inside = np.ones(scan.voxels.shape, np.float32)
     values, affine = _coarse(inside, scan.affine, level_mm / 2)
-    return _image((values > 0.5).astype(np.uint8), affine)
+    return image((values > 0.5).astype(np.uint8), affine)
 
 
 def _matrix(transform: Pose) -> Affine:
@@ -246,7 +218,7 @@ def _matrix(transform: Pose) -> Affine:
     out = np.eye(4)
     out[:3, :3] = turn
     out[:3, 3] = np.array(transform.GetTranslation()) + centre - turn @ centre
-    return _LPS @ out @ _LPS
+    return LPS @ out @ LPS
 
 
 def _centre(brain: Mask, affine: Affine) -> np.ndarray:
@@ -254,7 +226,7 @@ def _centre(brain: Mask, affine: Affine) -> np.ndarray:
 
 
 def _flip(point: np.ndarray) -> list[float]:
-    return (_LPS[:3, :3] @ point).tolist()
+    return (LPS[:3, :3] @ point).tolist()
 
 
 def _checked(matrix: Affine, subject: str) -> Affine:
