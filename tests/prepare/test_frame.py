@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tests.prepare.heads import ball, grid
 
 from brainuad.prepare import Recipe, prepare_scan
+from brainuad.prepare import recipe as named
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.frame import Frame, Halve, halved, halved_labels
 from brainuad.prepare.intensity import Intensity
@@ -79,6 +80,28 @@ def test_the_way_back_puts_a_ball_where_it_was():
     assert found.sum() == pytest.approx(lesion.sum(), rel=0.1)
     shift = np.argwhere(found).mean(0) - np.argwhere(lesion).mean(0)
     assert np.abs(shift).max() <= 0.75  # labels are taken half a voxel beside the samples
+
+
+def test_the_frame_can_be_laid_around_the_brain():
+    brain = np.zeros((20, 20, 20), bool)
+    brain[2:6, 10:15, 14:20] = True
+    work = Work.start(scan_of(np.arange(8000).reshape(20, 20, 20), brain))
+    found = Frame(shape=(6, 5, 8), around="brain")(work).scan
+    inside = np.argwhere(found.brain)
+    assert (inside.min(0) == (1, 0, 1)).all()
+    assert (inside.max(0) == (4, 4, 6)).all()
+
+
+@pytest.mark.parametrize("name", ["behrendt-2mm", "behrendt-2mm-scripts", "mad-ad"])
+def test_published_recipes_have_the_published_grid(name):
+    from tests.prepare.heads import person
+
+    prepared = prepare_scan(person()[0], named(name)).scan
+    wanted = {"mad-ad": ((256, 256, 182), 1.0)}.get(name, ((96, 96, 50), 2.0))
+    assert (prepared.voxels.shape, prepared.spacing) == (wanted[0], (wanted[1],) * 3)
+    inside = prepared.voxels[prepared.brain]
+    assert 0.2 < np.median(inside) < 0.8
+    assert prepared.brain.sum() * wanted[1] ** 3 > 5e5
 
 
 def test_a_frame_of_nothing_is_refused():

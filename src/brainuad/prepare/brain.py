@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 from skimage.measure import label
 
+from brainuad.prepare.skull import from_ct
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import DataError, Mask, UnavailableError, Volume
@@ -23,11 +24,11 @@ MOST_BRAIN_ML = 2200.0
 class Brain:
     """Find the brain on the grid of the file; a mask that came with the scan is always used."""
 
-    how: Literal["auto", "given", "background", "deepbet", "everything"] = "auto"
+    how: Literal["auto", "given", "background", "deepbet", "ct", "everything"] = "auto"
     """Where the mask comes from when none was given: ``background`` takes what differs from the
-    constant surroundings of a stripped scan, ``deepbet`` a network for whole-head T1w; ``auto``
-    chooses between these two; ``given`` asks for a mask; ``everything`` takes every voxel, for
-    slices that are judged whole."""
+    constant surroundings of a stripped scan, ``deepbet`` a network for whole-head T1w, ``ct``
+    the soft tissue inside the skull; ``auto`` chooses between these; ``given`` asks for a mask;
+    ``everything`` takes every voxel, for slices that are judged whole."""
 
     def __call__(self, work: Work) -> Work:
         """The work with a brain mask on the scan and on the original."""
@@ -43,11 +44,11 @@ class Brain:
             return self.how
         if is_stripped(scan):
             return "background"
-        if scan.modality == "T1w":
-            return "deepbet"
+        if scan.modality in ("T1w", "CT"):
+            return "deepbet" if scan.modality == "T1w" else "ct"
         raise DataError(
             f"{scan.subject}: whole-head scan of modality {scan.modality}, brain extraction here "
-            "knows only T1w; give a brain mask, a stripped scan, or the modality T1w if it is one"
+            "knows only T1w and CT; give a brain mask, a stripped scan, or the right modality"
         )
 
 
@@ -121,5 +122,6 @@ _FINDERS = {
     "given": _given,
     "background": from_background,
     "deepbet": from_deepbet,
+    "ct": from_ct,
     "everything": _everything,
 }

@@ -5,12 +5,14 @@ measures around the brain; results of the published experiments need the grid as
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
 from brainuad.prepare.grid import NewMask, NewVolume
 from brainuad.prepare.measure import known_brain
+from brainuad.prepare.resample import box
 from brainuad.prepare.work import Work
 from brainuad.types import Affine, Mask, UsageError, Volume
 
@@ -24,6 +26,9 @@ class Frame:
 
     shape: tuple[int, int, int] = (192, 192, 100)
     """Voxels along i, j, k."""
+    around: Literal["grid", "brain"] = "grid"
+    """What has its middle in the middle of the frame: the grid, or the box around the brain, as
+    when black borders were cut off before."""
 
     def __post_init__(self) -> None:
         if min(self.shape) < 1:
@@ -32,9 +37,12 @@ class Frame:
     def __call__(self, work: Work) -> Work:
         """The work with its scan in the frame."""
         scan = work.scan
-        first = [
-            _first(have, want) for have, want in zip(scan.voxels.shape, self.shape, strict=True)
-        ]
+        low, have = np.zeros(3, int), np.array(scan.voxels.shape)
+        if self.around == "brain":
+            low, end = box(known_brain(scan))
+            have = end - low
+        sizes = zip(low.tolist(), have.tolist(), self.shape, strict=True)
+        first = [start + _first(size, want) for start, size, want in sizes]
         brain = None if scan.brain is None else _framed(scan.brain, first, self.shape)
         return work.with_scan(
             voxels=_framed(scan.voxels, first, self.shape),

@@ -42,3 +42,7 @@ class Grid:
 MNI_2MM = Grid(shape=(80, 96, 80), origin=(-79.0, -112.0, -74.0))
 """MNI152 at 2 mm: the whole brain of the template with at least 2.5 mm around it, and left-right
 symmetric: the mirror image of voxel i is voxel 79 - i. All sides divide by 16."""
+MNI_1MM = Grid(shape=(182, 218, 182), spacing=(1.0, 1.0, 1.0), origin=(-90.0, -126.0, -72.0))
+"""MNI152 at 1 mm, on the voxels that most software uses."""
+MNI_256 = Grid(shape=(256, 256, 182), spacing=(1.0, 1.0, 1.0), origin=(-127.5, -145.5, -72.0))
+"""MNI152 at 1 mm with axial slices of 256 pixels, left-right symmetric."""

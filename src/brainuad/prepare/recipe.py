@@ -12,6 +12,7 @@ from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
 from brainuad.prepare.denoise import Denoise
 from brainuad.prepare.frame import Frame, Halve
+from brainuad.prepare.grid import MNI_1MM, MNI_256
 from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.register import Register
 from brainuad.prepare.resample import Crop, Resample
@@ -106,12 +107,41 @@ _AS_IS = (
     Checks(volume_ml=None, overlap=None),
 )
 
+
+HALF_SEEN = Checks(overlap=0.6, coverage=0.6)
+"""The published frame leaves the top and the bottom of the brain out on purpose."""
+
+
+def _behrendt(*, n4_first: bool) -> tuple[Step, ...]:
+    """Preparation of pDDPM, mDDPM and cDDPM: as their papers have the order, or their scripts."""
+    n4 = Bias(iterations=(200, 200, 200, 200), tolerance=5e-4)
+    aligned = (Register(), Resample(grid=MNI_1MM))
+    order = (n4, *aligned) if n4_first else (*aligned, n4)
+    return (Brain(), *order, Denoise(), Frame(around="brain"), Intensity(), Halve(), HALF_SEEN)
+
+
 RECIPES: dict[str, Recipe] = {
     r.name: r
     for r in (
         Recipe(name="default-t1", steps=_TO_MNI),
         Recipe(name="default-t2", steps=_TO_MNI),
         Recipe(name="default-flair", steps=_TO_MNI),
+        Recipe(name="behrendt-2mm", steps=_behrendt(n4_first=True)),
+        Recipe(name="behrendt-2mm-scripts", steps=_behrendt(n4_first=False)),
+        Recipe(
+            name="mad-ad",
+            steps=(
+                Brain(),
+                Register(),
+                Resample(grid=MNI_256),
+                Intensity(low=0.0, high=99.5),
+                Checks(),
+            ),
+        ),
+        Recipe(
+            name="ct",
+            steps=(Brain(how="ct"), Register(), Resample(), Window(low=0.0, high=80.0), Checks()),
+        ),
         Recipe(name="native", steps=(Brain(), Crop(), Intensity(), _OWN_GRID)),
         Recipe(name="phantom", steps=_AS_IS),
         Recipe(
@@ -120,5 +150,6 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
-"""Recipes by name: ``default-*`` go to MNI152 at 2 mm, ``native`` keeps the pose of the scan,
+"""Recipes by name: ``default-*`` and ``ct`` go to MNI152 at 2 mm, ``behrendt-2mm`` and ``mad-ad``
+follow publications, ``native`` keeps the pose of the scan,
 ``phantom`` takes scans that lie on the detector's grid already, ``slices`` 8-bit images whole."""
