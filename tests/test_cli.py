@@ -232,13 +232,14 @@ def test_wrong_usage_leaves_with_2(run, words: list[str], message: str):
 # Prepare
 
 
-def test_prepare_writes_its_three_files(run, cohort: Path, tmp_path: Path):
+def test_prepare_writes_the_scan_its_brain_and_a_page(run, cohort: Path, tmp_path: Path):
     scan = sorted((cohort / "test").iterdir())[0]
     code, _ = run("prepare", "-i", scan, "-o", tmp_path, "--recipe", "phantom")
     stem = scan.name.removesuffix(".nii.gz")
     assert code == 0
     assert {p.name for p in tmp_path.iterdir()} == {
         f"{stem}_prepared.nii.gz", f"{stem}_brain.nii.gz", f"{stem}_prepare.json",
+        "pictures", "index.html", "failures.tsv",
     }  # fmt: skip
     brain = read_scan(tmp_path / f"{stem}_brain.nii.gz")
     given = read_scan(scan)

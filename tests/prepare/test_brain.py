@@ -116,7 +116,9 @@ def test_a_whole_head_goes_to_the_network(monkeypatch):
     assert dice(work.scan.brain, simple().brain) > 0.9
 
 
-@pytest.mark.parametrize("modality", ["unknown", *[m for m in MODALITIES if m not in ("T1w", "CT")]])
+@pytest.mark.parametrize(
+    "modality", ["unknown", *[m for m in MODALITIES if m not in ("T1w", "CT")]]
+)
 def test_the_network_is_not_asked_about_other_modalities(modality):
     with pytest.raises(DataError, match=f"whole-head scan of modality {modality}.*knows only T1w"):
         run(head(modality))

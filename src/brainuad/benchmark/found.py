@@ -12,13 +12,13 @@ import numpy as np
 
 from brainuad.benchmark.cases import TestCase
 from brainuad.benchmark.data import BenchmarkData
-from brainuad.benchmark.pool import Pool
 from brainuad.benchmark.prepared import Shelf, load_prepared
 from brainuad.calibrate import Calibration, Calibrator
 from brainuad.detector import Detector
 from brainuad.evaluate.case import Case
 from brainuad.manifest import atomic_path
 from brainuad.nifti import read_mask, read_scan
+from brainuad.pool import Pool
 from brainuad.scan import Scan
 from brainuad.types import Mask, Volume
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from brainuad.benchmark.data import BenchmarkData
-from brainuad.benchmark.pool import Pool
 from brainuad.benchmark.sources import Source
 from brainuad.manifest import atomic_path
 from brainuad.nifti import read_mask
+from brainuad.pool import Pool
 from brainuad.prepare import Prepared, Recipe, prepare_scan
 from brainuad.scan import Scan
 from brainuad.store import Store

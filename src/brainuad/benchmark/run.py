@@ -14,13 +14,13 @@ from brainuad.benchmark.data import BenchmarkData, load_benchmark
 from brainuad.benchmark.entries import Entry, entries_of, fitted
 from brainuad.benchmark.found import Running, calibrated, detect_all, judged_cases, seconds_of
 from brainuad.benchmark.page import Outcome, write_cases, write_page
-from brainuad.benchmark.pool import Pool
 from brainuad.benchmark.prepared import Shelf, prepare_all
 from brainuad.detector import Detector
 from brainuad.evaluate.case import Row
 from brainuad.evaluate.protocols import evaluate
 from brainuad.evaluate.statistics import RESAMPLES
 from brainuad.manifest import run_manifest
+from brainuad.pool import Pool
 from brainuad.report.tables import write_results
 from brainuad.train import TrainSettings
 

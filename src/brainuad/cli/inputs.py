@@ -2,38 +2,16 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from brainuad.read import read_any
-from brainuad.scan import Scan
+from brainuad.read.source import Source
 from brainuad.scan_file import scan_stem
 from brainuad.types import DataError, MissingError, UsageError
 
 NIFTI = (".nii", ".nii.gz")
 TABLES = {".tsv": "\t", ".csv": ","}
 COLUMNS = ("path", "brain", "subject", "series")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """One scan to be read."""
-
-    path: Path
-    brain: Path | None = None
-    subject: str | None = None
-    series: str | None = None
-    """Number of the DICOM series, where there are several."""
-
-    def read(self, modality: str | None = None) -> Scan:
-        """The scan, checked."""
-        return read_any(
-            self.path,
-            modality=modality,
-            subject=self.subject,
-            brain=self.brain,
-            series=self.series,
-        )
 
 
 def sources(

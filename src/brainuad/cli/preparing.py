@@ -2,18 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from brainuad.cli.basics import INPUTS, Out, Quiet, Series, each, say
+from brainuad.cli.basics import INPUTS, Out, Quiet, Series, complain, list_failures, say
+
+if TYPE_CHECKING:
+    from brainuad.cohort import Done
 
 EXAMPLES = """
 [bold]Examples[/bold]
 
   brainuad prepare -i sub-01_T1w.nii.gz -o prepared
 
-  brainuad prepare -i raw/*_T1w.nii.gz -o prepared --recipe default-t1
+  brainuad prepare -i raw/*_T1w.nii.gz -o prepared --workers 8
 
   brainuad prepare -i dicom_folder -o prepared --series 5
 
@@ -39,41 +43,44 @@ def prepare(
     modality: Annotated[
         str | None, typer.Option(help="T1w, T2w, FLAIR, PD or CT; else from the file's name.")
     ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes side by side, one thread and about 1.5 GB each.")
+    ] = 1,
     quiet: Quiet = False,
 ) -> None:
     """Bring scans to the form that detectors take: oriented, brain only, aligned, normalised.
 
     For X.nii.gz it writes X_prepared.nii.gz (on the detector's grid), X_brain.nii.gz (the brain
-    mask on the file's own grid) and, last, X_prepare.json (steps, checks, matrix).
-    [bold]detect[/bold] and [bold]fit[/bold] prepare by themselves; this is for looking.
+    mask on the file's own grid), pictures/X.png and, last, X_prepare.json (steps, checks, matrix);
+    then index.html with all pictures, doubtful scans first. A run that was stopped goes on; scans
+    that have not changed are not done again. [bold]detect[/bold] and [bold]fit[/bold] prepare by
+    themselves; this is for looking, and for cohorts.
     """
-    from brainuad.cli.inputs import Source, sources
-    from brainuad.detect import staging
-    from brainuad.manifest import write_json
-    from brainuad.nifti import write_volume
-    from brainuad.prepare import prepare_scan
+    import time
+
+    from brainuad.cli.inputs import sources
+    from brainuad.cohort import Done, prepare_cohort, write_page
     from brainuad.prepare import recipe as named_recipe
-    from brainuad.scan_file import scan_stem
 
     found = sources(scans, brains=brain or (), series=series)
-    steps = named_recipe(recipe)
+    found = [replace(source, modality=modality) for source in found]
+    steps, started = named_recipe(recipe), time.perf_counter()
+    done: list[Done] = []
+    for each in prepare_cohort(found, steps, out, workers=workers, progress=not quiet):
+        done.append(each)
+        if each.status == "failed":
+            complain(each.why)
+        else:
+            say(escape(f"{each.path}: {line(each)}"))
+    page = write_page(out, done, recipe=steps, seconds=time.perf_counter() - started)
+    say(f"prepared scans: {out}\npage: {page}")
+    failed = {Path(d.path): d.why for d in done if d.status == "failed"}
+    if failed:
+        list_failures(failed, total=len(done))
 
-    def one(source: Source) -> str:
-        prepared = prepare_scan(source.read(modality), steps)
-        stem, brain = scan_stem(source.path), prepared.original.brain
-        assert brain is not None
-        canonical = replace(prepared.scan, source=None)
-        with staging(out) as folder:
-            write_volume(
-                folder / f"{stem}_prepared.nii.gz", canonical.voxels, like=canonical, kind="image",
-                code=4,
-            )  # fmt: skip
-            write_volume(
-                folder / f"{stem}_brain.nii.gz", brain, like=prepared.original,
-                kind="mask",
-            )  # fmt: skip
-            write_json(folder / f"{stem}_prepare.json", prepared.report)
-        return f"prepared ({prepared.report.get('status', 'pass')})"
 
-    each([s.path for s in found], lambda n: one(found[n]), doing="prepare", quiet=quiet)
-    say(f"prepared scans: {out}")
+def line(done: "Done") -> str:
+    """What became of a scan, in a few words."""
+    again = ", as before" if done.known else ""
+    doubt = f": {done.why}" if done.why else ""
+    return f"prepared ({done.status}{again}{doubt})"

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 from brainuad.report import planes
 from brainuad.report.planes import Outline, Plane, Volumes, Window
@@ -213,6 +214,17 @@ def brain_outline(volumes: Volumes) -> Figure:
         _draw_outline(axes, volumes, inside, axis)
         left += shape[0]
     return figure
+
+
+def stacked(rows: Sequence[Volumes]) -> bytes:
+    """PNG of the three middle planes with the brain's outline, one row for each scan."""
+    images = [np.asarray(Image.open(io.BytesIO(png(brain_outline(v), dpi=70)))) for v in rows]
+    width = max(image.shape[1] for image in images)
+    wide = [np.pad(i, ((0, 0), (0, width - i.shape[1]), (0, 0)), mode="edge") for i in images]
+    whole = Image.fromarray(np.concatenate(wide)).convert("RGB").quantize(128)
+    found = io.BytesIO()
+    whole.save(found, format="PNG", optimize=True)
+    return found.getvalue()
 
 
 def _size_mm(volumes: Volumes, axis: int) -> tuple[float, float]:

@@ -112,6 +112,37 @@ class BenchmarkPage:
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PreparedScan:
+    """One line of a cohort's preparation."""
+
+    name: str
+    status: str
+    """``pass``, ``warn``, ``reject`` or ``failed``."""
+    why: str = ""
+    checks: Mapping[str, float] = field(default_factory=dict)
+    """Check to the value that was found."""
+    seconds: float = 0.0
+    picture: str = ""
+    """Address of its picture, relative to the page; empty for none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortPage:
+    """What a page says of the preparation of a cohort."""
+
+    title: str
+    scans: Sequence[PreparedScan]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def cohort_report(path: str | Path, page: CohortPage) -> None:
+    """Write the page of a cohort's preparation; its pictures are files beside it."""
+    checks = list(dict.fromkeys(name for scan in page.scans for name in scan.checks))
+    write_text(path, _render("cohort.html.j2", page=page, checks=checks, facts=_words(page.facts)))
+
+
 def scan_report(path: str | Path, page: ScanPage) -> None:
     """Write the page of one scan; nothing is left under ``path`` when it fails."""
     volumes = page.volumes

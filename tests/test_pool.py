@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from brainuad.benchmark.pool import Pool
+from brainuad.pool import Pool
 from brainuad.types import UsageError
 
 
