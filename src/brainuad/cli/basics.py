@@ -14,7 +14,18 @@ from typer.core import TyperCommand
 _state: dict[str, str] = {}
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; made when missing.")]
-INPUTS = "NIfTI files, DICOM folders or zips, folders of NIfTI files, or a .tsv/.csv table."
+INPUTS = (
+    "NIfTI files, DICOM folders or zips, BIDS data sets, folders of NIfTI files, or a .tsv/.csv "
+    "table."
+)
+Participants = Annotated[
+    list[str] | None,
+    typer.Option("--participant", metavar="LABEL...", help="Only these of a BIDS data set."),
+]
+Sessions = Annotated[
+    list[str] | None,
+    typer.Option("--session", metavar="LABEL...", help="Only these sessions of a BIDS data set."),
+]
 Series = Annotated[
     str | None, typer.Option(help="Number of the DICOM series, where a study has several.")
 ]

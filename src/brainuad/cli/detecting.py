@@ -9,11 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from brainuad.cli.basics import INPUTS, BatchSize, Device, Out, Quiet, Seed, Series, each, say
+from brainuad.cli.basics import (
+    INPUTS,
+    BatchSize,
+    Device,
+    Out,
+    Participants,
+    Quiet,
+    Seed,
+    Series,
+    Sessions,
+    each,
+    say,
+)
 
 if TYPE_CHECKING:
     from brainuad.cli.inputs import Source
     from brainuad.detector import Detector
+    from brainuad.read.bids import Wanted
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -21,6 +34,8 @@ EXAMPLES = """
   brainuad detect -i sub-01_T1w.nii.gz -o out -m my-detector
 
   brainuad detect -i raw/*_T1w.nii.gz -o out -m my-detector --device cuda --level minimal
+
+  brainuad detect -i bids_dataset -o out -m my-detector --participant 01 02
 
   brainuad detect -i patient.zip --series 5 -o out -m my-detector
 
@@ -52,6 +67,8 @@ def detect(
         typer.Option(metavar="MASK...", help="Brain masks, one for each scan, on its grid."),
     ] = None,
     series: Series = None,
+    participant: Participants = None,
+    session: Sessions = None,
     seed: Seed = 0,
     device: Device = "cpu",
     level: Annotated[
@@ -77,9 +94,14 @@ def detect(
     from brainuad.detector import Detector
     from brainuad.train import resolve_device
 
-    found = sources(scans, brains=brain or (), series=series)
     resolve_device(device)
     detector = Detector.load(model)
+    wanted = Wanted(
+        participants=participant or (),
+        sessions=session or (),
+        modality=detector.config.modality,
+    )
+    found = sources(scans, brains=brain or (), series=series, wanted=wanted)
     options = {"seed": seed, "device": device, "batch_size": batch_size, "rate": rate}
     command = partial(one, detector, out=out, level=level.value, options=options)
     paths = [source.path for source in found]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from brainuad.read.bids import Wanted, find_bids, is_bids
 from brainuad.read.source import Source
 from brainuad.scan_file import scan_stem
 from brainuad.types import DataError, MissingError, UsageError
@@ -19,6 +20,7 @@ def sources(
     *,
     brains: Sequence[Path] = (),
     series: str | None = None,
+    wanted: Wanted | None = None,
 ) -> list[Source]:
     """The scans that are meant, in the order given; within folders sorted by name.
 
@@ -27,8 +29,9 @@ def sources(
             column ``path`` and perhaps ``brain`` and ``subject``, and folders of NIfTI files.
         brains: brain masks, one for each scan in order, or none.
         series: number of the DICOM series in every study that has several.
+        wanted: which scans of BIDS data sets; None for all.
     """
-    found = [source for path in given for source in _sources_of(Path(path))]
+    found = [source for path in given for source in _sources_of(Path(path), wanted)]
     if not found:
         raise UsageError("-i: no scan is given; name at least one")
     if brains:
@@ -39,9 +42,9 @@ def sources(
     return found
 
 
-def _sources_of(path: Path) -> list[Source]:
+def _sources_of(path: Path, wanted: Wanted | None) -> list[Source]:
     if path.is_dir():
-        return _of_folder(path)
+        return find_bids(path, wanted) if is_bids(path) else _of_folder(path)
     if path.suffix in TABLES:
         return _from_table(path)
     return [Source(path=path)]

@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from brainuad.cli.basics import INPUTS, Out, Quiet, Series, complain, list_failures, say
+from brainuad.cli.basics import (
+    INPUTS,
+    Out,
+    Participants,
+    Quiet,
+    Series,
+    Sessions,
+    complain,
+    list_failures,
+    say,
+)
 
 if TYPE_CHECKING:
     from brainuad.cohort import Done
+    from brainuad.gate import known_modality
+    from brainuad.read.bids import Wanted
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -18,6 +30,8 @@ EXAMPLES = """
   brainuad prepare -i sub-01_T1w.nii.gz -o prepared
 
   brainuad prepare -i raw/*_T1w.nii.gz -o prepared --workers 8
+
+  brainuad prepare -i bids_dataset -o prepared --participant 01 02 --modality T1w
 
   brainuad prepare -i dicom_folder -o prepared --series 5
 
@@ -40,6 +54,8 @@ def prepare(
         typer.Option(metavar="MASK...", help="Brain masks, one for each scan, on its grid."),
     ] = None,
     series: Series = None,
+    participant: Participants = None,
+    session: Sessions = None,
     modality: Annotated[
         str | None, typer.Option(help="T1w, T2w, FLAIR, PD or CT; else from the file's name.")
     ] = None,
@@ -62,8 +78,13 @@ def prepare(
     from brainuad.cohort import Done, prepare_cohort, write_page
     from brainuad.prepare import recipe as named_recipe
 
-    found = sources(scans, brains=brain or (), series=series)
-    found = [replace(source, modality=modality) for source in found]
+    wanted = Wanted(
+        participants=participant or (),
+        sessions=session or (),
+        modality=None if modality is None else known_modality(modality),
+    )
+    found = sources(scans, brains=brain or (), series=series, wanted=wanted)
+    found = [replace(source, modality=source.modality or modality) for source in found]
     steps, started = named_recipe(recipe), time.perf_counter()
     done: list[Done] = []
     for each in prepare_cohort(found, steps, out, workers=workers, progress=not quiet):
