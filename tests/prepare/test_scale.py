@@ -25,7 +25,7 @@ from brainuad.types import DataError, UsageError
 
 def work(gain=1.0, offset=0.0):
     found = Brain(how="background")(Work.start(person()[0]))
-    voxels = np.where(found.scan.brain, gain * found.scan.voxels + offset, 0.0)
+    voxels = (gain * found.scan.voxels + offset) * np.asarray(found.scan.brain)
     return found.with_scan(voxels=voxels.astype(np.float32))
 
 

@@ -75,7 +75,7 @@ def test_a_data_set_describes_itself_or_holds_participants(study, tmp_path):
 
 
 def test_what_is_not_there_is_said_with_what_is(study):
-    with pytest.raises(MissingError, match=r"\(modality CT\); there are 9 images of FLAIR, PD, T1"):
+    with pytest.raises(MissingError, match=r"\(modality CT\); there are 8 images of FLAIR, PD, T1"):
         find_bids(study, Wanted(modality="CT"))
     with pytest.raises(UsageError, match="has no participant 07; check the labels"):
         find_bids(study, Wanted(participants=["sub-07"]))

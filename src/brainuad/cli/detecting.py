@@ -26,7 +26,6 @@ from brainuad.cli.basics import (
 if TYPE_CHECKING:
     from brainuad.cli.inputs import Source
     from brainuad.detector import Detector
-    from brainuad.read.bids import Wanted
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -92,6 +91,7 @@ def detect(
     """
     from brainuad.cli.inputs import sources
     from brainuad.detector import Detector
+    from brainuad.read.bids import Wanted
     from brainuad.train import resolve_device
 
     resolve_device(device)
@@ -114,9 +114,12 @@ def one(
 ) -> str:
     """Detect in one scan, write its files and say what came of it."""
     from brainuad.manifest import run_manifest, sha256_of
+    from brainuad.read.any import is_nifti
     from brainuad.report.found import write_page
 
-    finding = detector.detect(source.read(), **options)
+    # Names of files are taken at their word; among the series of a study one has to be chosen.
+    asked = None if is_nifti(source.path) else detector.config.modality
+    finding = detector.detect(source.read(asked), **options)
     known = [path for path in (source.path, source.brain) if path is not None]
     run = run_manifest(
         command="brainuad detect",

@@ -21,8 +21,6 @@ from brainuad.cli.basics import (
 
 if TYPE_CHECKING:
     from brainuad.cohort import Done
-    from brainuad.gate import known_modality
-    from brainuad.read.bids import Wanted
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -76,7 +74,9 @@ def prepare(
 
     from brainuad.cli.inputs import sources
     from brainuad.cohort import Done, prepare_cohort, write_page
+    from brainuad.gate import known_modality
     from brainuad.prepare import recipe as named_recipe
+    from brainuad.read.bids import Wanted
 
     wanted = Wanted(
         participants=participant or (),

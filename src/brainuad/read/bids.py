@@ -73,10 +73,9 @@ def _among(label: str | None, wanted: Collection[str], prefix: str) -> bool:
     if not wanted:
         return True
     labels = {w.removeprefix(prefix) for w in wanted}
-    plain = {w.lstrip("0") for w in labels} if prefix == "run-" else labels
-    return label in labels or (
-        label is not None and label.lstrip("0") in plain and prefix == "run-"
-    )
+    if prefix != "run-" or label is None:
+        return label in labels
+    return label.lstrip("0") in {w.lstrip("0") for w in labels}
 
 
 def is_bids(folder: Path) -> bool:
