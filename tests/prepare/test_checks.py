@@ -9,7 +9,7 @@ import pytest
 
 from brainuad.prepare.checks import Checks
 from brainuad.prepare.grid import MNI_2MM
-from brainuad.prepare.template import template_brain
+from brainuad.prepare.template import template_brain, template_values
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import DataError
@@ -68,6 +68,24 @@ def test_a_slab_is_compared_where_it_was_seen(slices, status):
     assert checks["seen"]["status"] == status
 
 
+@pytest.mark.parametrize(
+    ("turned", "modality", "status"),
+    [(False, "T1w", "pass"), (True, "T1w", "reject"), (True, "T2w", None)],
+)
+def test_what_is_called_t1w_must_look_like_it(turned, modality, status):
+    given = work(template())
+    values = template_values(MNI_2MM.shape, MNI_2MM.affine)
+    values = np.where(
+        given.scan.brain, 1 - values / values.max() if turned else values / values.max(), 0
+    )
+    scan = replace(given.scan, voxels=values.astype(np.float32), modality=modality)
+    checks = outcome(replace(given, scan=scan), volume_ml=None)["checks"]
+    assert checks.get("white_over_grey", {}).get("status") == status
+    if status == "reject":
+        with pytest.raises(DataError, match=r"does not look like T1w \(white is -0.* above grey"):
+            Checks(volume_ml=None)(replace(given, scan=scan))
+
+
 def test_brain_beyond_the_grid():
     brain = template()
     whole = work(brain)
@@ -80,7 +98,7 @@ def test_brain_beyond_the_grid():
 
 def test_strict_checks_reject_with_value_and_range():
     with pytest.raises(DataError, match="sub-09: volume ml is 188.*, expected 700 to 2200; check"):
-        Checks()(work(template(), 0.1))
+        Checks(white_over_grey=None)(work(template(), 0.1))
 
 
 def test_checks_can_be_left_out():

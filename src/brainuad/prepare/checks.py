@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from scipy import ndimage
 
 from brainuad.prepare.measure import brain_ml, dice, known_brain
-from brainuad.prepare.template import template_brain
+from brainuad.prepare.template import template_brain, template_values
 from brainuad.prepare.work import Work
+from brainuad.scan import Scan
 from brainuad.types import DataError, Mask
 
 Status = Literal["pass", "warn", "reject"]
+LEAST_VOXELS = 500
 _WORST: tuple[Status, ...] = ("pass", "warn", "reject")
 
 
@@ -25,6 +28,10 @@ class Checks:
     of view reaches; a warning below halfway from here to 1."""
     seen: float | None = 0.4
     """Least share of the brain of MNI152 that lies in the field of view; warns as ``overlap``."""
+    white_over_grey: float | None = 0.04
+    """How much brighter white than grey matter must be in a T1w scan that is aligned, as a share of
+    the range; warns below twice this. Of 120 healthy T1w scans all have at least 0.05, all but
+    one 0.08; FLAIR scans -0.03 to 0.06, T2w scans -0.07 and less."""
     coverage: float = 0.95
     """Least share of the brain that lies on the canonical grid."""
     strict: bool = True
@@ -35,13 +42,25 @@ class Checks:
         found = {
             "volume_ml": _within(brain_ml(work.original), self.volume_ml),
             **self._template(work),
+            "white_over_grey": self._contrast(work),
             "coverage": _at_least(_coverage(work), self.coverage),
         }
         found = {name: fact for name, fact in found.items() if fact is not None}
         worst = max((fact["status"] for fact in found.values()), key=_WORST.index, default="pass")
         if self.strict and worst == "reject":
-            raise DataError(f"{work.scan.subject}: {_sentence(found)}; check the scan and its mask")
+            raise DataError(
+                f"{work.scan.subject}: {_sentence(found)}; check the scan, its mask and modality"
+            )
         return work.note(checks=found, status=worst)
+
+    def _contrast(self, work: Work) -> dict[str, Any] | None:
+        """Whether what is called T1w looks like it."""
+        if None in (self.white_over_grey, self.overlap) or work.scan.modality != "T1w":
+            return None
+        limit = float(self.white_over_grey or 0)
+        value = white_over_grey(work.scan)
+        status = "pass" if value >= 2 * limit else "warn" if value >= limit else "reject"
+        return {"value": value, "limits": [limit, 1.0], "status": status}
 
     def _template(self, work: Work) -> dict[str, Any]:
         """Comparisons with the brain of MNI152."""
@@ -55,6 +74,22 @@ class Checks:
             "overlap": _at_least(overlap, self.overlap),
             "seen": _at_least(seen, self.seen),
         }
+
+
+def white_over_grey(scan: Scan) -> float:
+    """How much brighter the scan is where the template has white matter than where it has grey."""
+    there = template_values(scan.voxels.shape, scan.affine)
+    inside = ndimage.binary_erosion(known_brain(scan) & (there > 0), iterations=2)
+    if np.count_nonzero(inside) < LEAST_VOXELS:
+        return 0.0
+    values, there = (np.asarray(ndimage.gaussian_filter(v, 1.0)) for v in (scan.voxels, there))
+    dark, grey, white = np.percentile(there[inside], (25, 40, 75))
+    tissue = inside & (values > np.percentile(values[inside], 15))
+    parts = (inside & (there > white), tissue & (there > dark) & (there < grey))
+    if not all(part.any() for part in parts):
+        return 0.0
+    brighter, darker = (float(np.median(values[part])) for part in parts)
+    return brighter - darker
 
 
 def in_view(work: Work) -> Mask:
@@ -91,6 +126,9 @@ def _at_least(value: float, limit: float | None) -> dict[str, Any] | None:
 
 def _sentence(found: dict[str, dict[str, Any]]) -> str:
     bad = [(n, f) for n, f in found.items() if f["status"] == "reject"]
+    if [n for n, _ in bad] == ["white_over_grey"]:
+        value = found["white_over_grey"]["value"]
+        return f"does not look like T1w (white is {value:.2g} above grey matter)"
     words = (f"{n.replace('_', ' ')} is {f['value']:.4g}, expected {_span(f)}" for n, f in bad)
     return "; ".join(words)
 

@@ -10,7 +10,7 @@ from brainuad.nifti import read_scan
 from brainuad.prepare.measure import known_brain
 from brainuad.prepare.resample import resample
 from brainuad.scan import Scan
-from brainuad.types import Affine, Mask, UnavailableError
+from brainuad.types import Affine, Mask, UnavailableError, Volume
 
 FILE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 
@@ -39,6 +39,17 @@ def _brain(shape: tuple[int, int, int], place: tuple[float, ...]) -> Mask:
     whole = template()
     affine = np.array(place).reshape(4, 4)
     return resample(known_brain(whole).astype(np.float32), whole.affine, shape, affine) > 0.5
+
+
+@lru_cache(maxsize=4)
+def _values(shape: tuple[int, int, int], place: tuple[float, ...]) -> Volume:
+    whole = template()
+    return resample(whole.voxels, whole.affine, shape, np.array(place).reshape(4, 4))
+
+
+def template_values(shape: tuple[int, int, int], affine: Affine) -> Volume:
+    """The template on a grid in MNI152 millimetres; not to be written to."""
+    return _values(tuple(shape), tuple(affine.ravel().tolist()))
 
 
 def template_brain(shape: tuple[int, int, int], affine: Affine) -> Mask:

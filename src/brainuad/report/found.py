@@ -12,6 +12,7 @@ from brainuad.types import Mask
 CHECKS = {
     "volume_ml": "brain volume, ml",
     "overlap": "overlap with the template's brain (Dice)",
+    "white_over_grey": "white above grey matter, share of the range",
     "seen": "share of the template's brain in the field of view",
     "coverage": "share of the brain on the detector's grid",
 }
