@@ -75,9 +75,8 @@ def test_a_slab_is_compared_where_it_was_seen(slices, status):
 def test_what_is_called_t1w_must_look_like_it(turned, modality, status):
     given = work(template())
     values = template_values(MNI_2MM.shape, MNI_2MM.affine)
-    values = np.where(
-        given.scan.brain, 1 - values / values.max() if turned else values / values.max(), 0
-    )
+    share = values / values.max()
+    values = np.asarray(given.scan.brain) * (1 - share if turned else share)
     scan = replace(given.scan, voxels=values.astype(np.float32), modality=modality)
     checks = outcome(replace(given, scan=scan), volume_ml=None)["checks"]
     assert checks.get("white_over_grey", {}).get("status") == status

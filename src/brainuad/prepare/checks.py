@@ -79,7 +79,7 @@ class Checks:
 def white_over_grey(scan: Scan) -> float:
     """How much brighter the scan is where the template has white matter than where it has grey."""
     there = template_values(scan.voxels.shape, scan.affine)
-    inside = ndimage.binary_erosion(known_brain(scan) & (there > 0), iterations=2)
+    inside: Any = ndimage.binary_erosion(known_brain(scan) & (there > 0), iterations=2)
     if np.count_nonzero(inside) < LEAST_VOXELS:
         return 0.0
     values, there = (np.asarray(ndimage.gaussian_filter(v, 1.0)) for v in (scan.voxels, there))
