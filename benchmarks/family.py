@@ -29,9 +29,9 @@ from brainuad.train import TrainSettings
 SIMPLE = {"intensity": ("default", "dark"), "healthy_atlas": ("default", "dark")}
 PRESETS = ("small", "small-dark")
 COLUMNS = {
-    "auprc_subject": "AUPRC, mean over subjects",
     "auprc_subject[sprite=matched]": "AUPRC, matched",
-    "auprc_pooled": "AUPRC, pooled",
+    "auprc_subject": "AUPRC per subject",
+    "auprc_pooled": "AUPRC pooled",
     "dice_oracle_pooled": "oracle Dice",
     "dice_at_fpr_0.01_pooled": "Dice at 1 %",
     "seconds_per_scan": "s/scan",
@@ -117,35 +117,51 @@ def share(out: Path, method: str, preset: str) -> None:
 
 
 def table(folders: list[Path]) -> Iterator[str]:
-    """One Markdown line for each method and preset, best first."""
+    """For each benchmark one Markdown line per method: residuals of either sign, and dark ones."""
     for folder in folders:
+        found = {path.stem: rows_of(path) for path in sorted((folder / "rows").glob("*.csv"))}
+        names = sorted({stem.partition("-")[0] for stem in found})
+        metrics = [m for m in COLUMNS if any(m in rows for rows in found.values())]
         lines = []
-        for path in sorted((folder / "rows").glob("*.csv")):
-            with path.open(newline="") as handle:
-                rows = list(csv.DictReader(handle))
-            numbers = {row["metric"]: row for row in rows}
-            method, preset = rows[0]["method"], rows[0]["preset"]
-            name = f"{method}:{preset}"
-            if preset == "small-dark":
-                numbers.pop("seconds_per_scan")
-            cells = [shown(metric, numbers.get(metric)) for metric in COLUMNS]
-            lines.append((-float(numbers["auprc_subject"]["value"]), name, cells))
-        yield f"\n{rows[0]['dataset']}\n"
-        yield f"| method | {' | '.join(COLUMNS.values())} |"
-        yield "|---" * (len(COLUMNS) + 1) + "|"
-        yield from (f"| {name} | {' | '.join(cells)} |" for _, name, cells in sorted(lines))
+        for name in names:
+            first, dark = (found.get(f"{name}-{p}", {}) for p in SIMPLE.get(name, PRESETS))
+            cells = [both(m, first, dark) for m in metrics]
+            best = max(float(r[metrics[0]]["value"]) for r in (first, dark) if r)
+            lines.append((-best, f"| `{name}` | {' | '.join(cells)} |"))
+        dataset = next(iter(next(iter(found.values())).values()))["dataset"]
+        yield f"\n{dataset}\n"
+        yield f"| method | {' | '.join(COLUMNS[m] for m in metrics)} |"
+        yield "|---" * (len(metrics) + 1) + "|"
+        yield from (line for _, line in sorted(lines))
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="") as handle:
+        return {row["metric"]: row for row in csv.DictReader(handle)}
+
+
+def both(metric: str, first: dict[str, Any], dark: dict[str, Any]) -> str:
+    """A cell: the number with its interval, then that of dark residuals alone."""
+    if metric in ("parameters", "seconds_per_scan"):
+        return shown(metric, first.get(metric) or dark.get(metric))
+    return "; ".join(shown(metric, rows.get(metric)) for rows in (first, dark)) or "-"
 
 
 def shown(metric: str, row: dict[str, str] | None) -> str:
     if row is None:
-        return ""
+        return "-"
     value = float(row["value"])
     if metric == "parameters":
         return f"{value / 1e6:.2f} M"
     if metric == "seconds_per_scan":
         return f"{value:.2g}"
-    bounds = f" [{float(row['low']):.3f}, {float(row['high']):.3f}]" if row["low"] else ""
-    return f"{value:.3f}{bounds}"
+    bounds = f" [{short(row['low'])}, {short(row['high'])}]" if "auprc" in metric else ""
+    return f"{short(row['value'])}{bounds}"
+
+
+def short(number: str) -> str:
+    """Three decimals without the leading zero."""
+    return f"{float(number):.3f}".removeprefix("0")
 
 
 def main() -> None:

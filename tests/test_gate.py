@@ -31,7 +31,7 @@ def test_modality_comes_from_the_argument_or_the_name(words, asked, found):
 
 
 def test_unknown_modality_lists_the_choices():
-    with pytest.raises(UsageError, match="modality 'xray': unknown; choose from T1w, T2w"):
+    with pytest.raises(UsageError, match="modality 'xray': unknown; choose from T1w, T1ce, T2w"):
         gate.checked_modality("scan", [], "xray")
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from brainuad.config import dump_yaml
 from brainuad.prepare.brain import Brain
+from brainuad.prepare.checks import Checks
 from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.recipe import RECIPES, STEPS, Recipe, recipe, step_name
 from brainuad.types import MissingError, UsageError
@@ -26,6 +27,12 @@ def test_every_step_prints_hashes_and_knows_its_name(name):
     assert step_name(step) == name
     assert hash(step) == hash(STEPS[name](**needed))
     assert repr(step).startswith(type(step).__name__)
+
+
+def test_checks_change_no_voxel_and_no_hash():
+    plain = Recipe(name="a", steps=(Brain(), Intensity()))
+    for checks in (Checks(), Checks(overlap=None, strict=False)):
+        assert Recipe(name="a", steps=(Brain(), Intensity(), checks)).hash == plain.hash
 
 
 def test_the_hash_depends_on_the_steps_and_not_on_the_name():

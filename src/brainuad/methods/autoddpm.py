@@ -44,8 +44,17 @@ class AutoddpmOptions(ReverseOptions):
             )
 
 
-FAST = {"stride": 10, "resamples": 2, "augment": {}}
-FASTER = {**FAST, "stride": 25, "resamples": 1}
+OURS: dict[str, Any] = {
+    "stride": 10,
+    "resamples": 2,
+    "eta": 0.0,
+    # White noise leaves what is wide and dark in the image, and its restoration keeps it.
+    "noise": {"kind": "simplex"},
+    "predict": "x0",
+    "error": "l1",
+    "augment": {},
+}
+SMALL_OURS = {**OURS, "stride": 25, "resamples": 1}
 
 
 class Autoddpm(Reverse):
@@ -61,9 +70,9 @@ class Autoddpm(Reverse):
     paper = "Bercea et al. 2023, ICML-IMLH, arXiv 2305.19643"
     Options = AutoddpmOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "default": {"net": PUBLISHED, **FAST},
-        "small": {"net": SMALL, **FASTER},
-        "small-dark": {"net": SMALL, **FASTER, "sign": "dark"},
+        "default": {"net": PUBLISHED, **OURS},
+        "small": {"net": SMALL, **SMALL_OURS},
+        "small-dark": {"net": SMALL, **SMALL_OURS, "sign": "dark"},
         "tiny": {"net": TINY, "stride": 50, "resamples": 1},
         "paper": {"net": PUBLISHED},
     }

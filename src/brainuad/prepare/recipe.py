@@ -51,8 +51,12 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """16 hex digits that depend on the steps and their settings alone."""
-        return hash_of(self.to_dict()["steps"])
+        """16 hex digits that depend on the steps and their settings alone.
+
+        Checks do not count: they change no voxel, and a new one must not part detectors from the
+        scans that were prepared before it.
+        """
+        return hash_of([step_dict(s) for s in self.steps if not isinstance(s, Checks)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML and JSON; :meth:`from_dict` is its inverse."""
