@@ -106,8 +106,8 @@ def read_report(path: Path) -> dict[str, Any]:
 def picture(prepared: Prepared) -> bytes:
     """The scan with the outline of its brain, and where it went with that of the template."""
     original, scan = prepared.original, prepared.scan
-    aligned = "matrix" in prepared.report
-    brain = template_brain(scan.voxels.shape, scan.affine) if aligned else scan.brain
+    name = prepared.report.get("template")
+    brain = template_brain(scan.voxels.shape, scan.affine, name=name) if name else scan.brain
     return figures.stacked(
         [
             Volumes(scan=original.voxels, affine=original.affine, brain=original.brain),

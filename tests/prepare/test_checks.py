@@ -101,6 +101,7 @@ def test_strict_checks_reject_with_value_and_range():
 
 
 def test_checks_can_be_left_out():
-    notes = outcome(work(template(), 0.1), volume_ml=None, overlap=None)
+    none = {"volume_ml": None, "overlap": None, "noise": None, "movement": None, "edge_mm": None}
+    notes = outcome(work(template(), 0.1), **none)
     assert set(notes["checks"]) == {"coverage"}
     assert notes["status"] == "pass"

@@ -31,11 +31,12 @@ def test_three_files_tell_everything(tmp_path, prepared):
     assert int(mask.header["sform_code"]) == 1
 
 
-def test_registered_scans_say_that_they_are_in_mni152(tmp_path, prepared):
-    prepared.report["matrix"] = np.eye(4).tolist()
+@pytest.mark.parametrize(("name", "code"), [("mni152", 4), ("sri24.nii.gz", 2)])
+def test_scans_registered_to_mni152_say_so(tmp_path, prepared, name, code):
+    prepared.report["template"] = name
     object.__setattr__(prepared.scan, "source", None)
     save_prepared(prepared, tmp_path, "b")
-    assert int(nib.load(tmp_path / "b_prepared.nii.gz").header["sform_code"]) == 4
+    assert int(nib.load(tmp_path / "b_prepared.nii.gz").header["sform_code"]) == code
 
 
 def test_the_report_comes_last(tmp_path, prepared, monkeypatch):

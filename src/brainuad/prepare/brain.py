@@ -1,19 +1,25 @@
-"""Which voxels are brain: a given mask, the background of a stripped scan, or deepbet."""
+"""Which voxels are brain: a given mask, the background of a stripped scan, or an extractor."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Literal
+from functools import lru_cache, partial
+from importlib.util import find_spec
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from scipy import ndimage
 from skimage.measure import label
 
+from brainuad.prepare import stripper
 from brainuad.prepare.skull import from_ct
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import DataError, Mask, UnavailableError, Volume
 
+How: TypeAlias = Literal[
+    "auto", "given", "background", "deepbet", "synthstrip", "hd-bet", "ct", "everything"
+]
 LEAST_BACKGROUND = 0.15
 """A stripped scan has at least this share of voxels with exactly one value."""
 MOST_BRAIN_ML = 2200.0
@@ -24,9 +30,10 @@ MOST_BRAIN_ML = 2200.0
 class Brain:
     """Find the brain on the grid of the file; a mask that came with the scan is always used."""
 
-    how: Literal["auto", "given", "background", "deepbet", "ct", "everything"] = "auto"
+    how: How = "auto"
     """Where the mask comes from when none was given: ``background`` takes what differs from the
-    constant surroundings of a stripped scan, ``deepbet`` a network for whole-head T1w, ``ct``
+    constant surroundings of a stripped scan, ``deepbet`` a network for whole-head T1w,
+    ``synthstrip`` and ``hd-bet`` programs for any MR contrast where they are installed, ``ct``
     the soft tissue inside the skull; ``auto`` chooses between these; ``given`` asks for a mask;
     ``everything`` takes every voxel, for slices that are judged whole."""
 
@@ -44,11 +51,17 @@ class Brain:
             return self.how
         if is_stripped(scan):
             return "background"
-        if scan.modality in ("T1w", "CT"):
-            return "deepbet" if scan.modality == "T1w" else "ct"
+        if scan.modality == "CT":
+            return "ct"
+        program = stripper.installed()
+        if scan.modality == "T1w" and (program is None or find_spec("deepbet")):
+            return "deepbet"
+        if program is not None:
+            return program
         raise DataError(
             f"{scan.subject}: whole-head scan of modality {scan.modality}, brain extraction here "
-            "knows only T1w and CT; give a brain mask, a stripped scan, or the right modality"
+            "knows only T1w and CT; give a brain mask, a stripped scan or the right modality, or "
+            "install SynthStrip or HD-BET"
         )
 
 
@@ -118,10 +131,11 @@ def _everything(scan: Scan) -> Mask:
     return np.ones(scan.voxels.shape, bool)
 
 
-_FINDERS = {
+_FINDERS: dict[str, Callable[[Scan], Mask]] = {
     "given": _given,
     "background": from_background,
     "deepbet": from_deepbet,
     "ct": from_ct,
     "everything": _everything,
+    **{name: partial(stripper.from_program, name) for name in stripper.PROGRAMS},
 }

@@ -1,5 +1,6 @@
 """Is a prepared scan believable? Each check gives pass, warn or reject, with the reason."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -7,7 +8,8 @@ import numpy as np
 from scipy import ndimage
 
 from brainuad.prepare.measure import brain_ml, dice, known_brain
-from brainuad.prepare.template import template_brain, template_values
+from brainuad.prepare.quality import noise_share, uneven_lines
+from brainuad.prepare.template import MNI152, template_brain, template_values
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import DataError, Mask
@@ -32,6 +34,14 @@ class Checks:
     """How much brighter white than grey matter must be in a T1w scan that is aligned, as a share of
     the range; warns below twice this. Of 120 healthy T1w scans all have at least 0.05, all but
     one 0.08; FLAIR scans -0.03 to 0.06, T2w scans -0.07 and less."""
+    noise: float | None = 0.15
+    """Most noise, as a share of the range of intensities; warns above half of it. Of 100 healthy
+    T1w scans all have less than 0.07."""
+    movement: float | None = 4.0
+    """Most that one line of the spectrum may exceed its neighbours; warns above 1.25. Healthy T1w
+    scans have at most 1.15; half of the lines from a head turned by 4 degrees, 1.5 to 3."""
+    edge_mm: float | None = 10.0
+    """Longest edge of a voxel in mm; warns above half of it."""
     coverage: float = 0.95
     """Least share of the brain that lies on the canonical grid."""
     strict: bool = True
@@ -43,6 +53,9 @@ class Checks:
             "volume_ml": _within(brain_ml(work.original), self.volume_ml),
             **self._template(work),
             "white_over_grey": self._contrast(work),
+            "noise": self._quality(noise_share, work, self.noise, 0.5),
+            "movement": self._quality(uneven_lines, work, self.movement, 0.3125),
+            "edge_mm": _at_most(max(work.original.spacing), self.edge_mm, 0.5),
             "coverage": _at_least(_coverage(work), self.coverage),
         }
         found = {name: fact for name, fact in found.items() if fact is not None}
@@ -53,12 +66,19 @@ class Checks:
             )
         return work.note(checks=found, status=worst)
 
+    @staticmethod
+    def _quality(
+        measure: Callable[[Scan], float], work: Work, limit: float | None, doubt: float
+    ) -> dict[str, Any] | None:
+        """A number of the scan as it was read; not taken where nobody asks."""
+        return None if limit is None else _at_most(measure(work.original), limit, doubt)
+
     def _contrast(self, work: Work) -> dict[str, Any] | None:
         """Whether what is called T1w looks like it."""
         if None in (self.white_over_grey, self.overlap) or work.scan.modality != "T1w":
             return None
         limit = float(self.white_over_grey or 0)
-        value = white_over_grey(work.scan)
+        value = white_over_grey(work.scan, work.template)
         status = "pass" if value >= 2 * limit else "warn" if value >= limit else "reject"
         return {"value": value, "limits": [limit, 1.0], "status": status}
 
@@ -66,7 +86,7 @@ class Checks:
         """Comparisons with the brain of MNI152."""
         if self.overlap is None:
             return {}
-        there = template_brain(work.scan.voxels.shape, work.scan.affine)
+        there = template_brain(work.scan.voxels.shape, work.scan.affine, name=work.template)
         view = in_view(work)
         seen = float((there & view).sum() / max(1, there.sum()))
         overlap = dice(known_brain(work.scan) & view, there & view)
@@ -76,9 +96,9 @@ class Checks:
         }
 
 
-def white_over_grey(scan: Scan) -> float:
+def white_over_grey(scan: Scan, name: str = MNI152) -> float:
     """How much brighter the scan is where the template has white matter than where it has grey."""
-    there = template_values(scan.voxels.shape, scan.affine)
+    there = template_values(scan.voxels.shape, scan.affine, name=name)
     inside: Any = ndimage.binary_erosion(known_brain(scan) & (there > 0), iterations=2)
     if np.count_nonzero(inside) < LEAST_VOXELS:
         return 0.0
@@ -122,6 +142,14 @@ def _at_least(value: float, limit: float | None) -> dict[str, Any] | None:
         return None
     status = "pass" if value >= (1 + limit) / 2 else "warn" if value >= limit else "reject"
     return {"value": value, "limits": [limit, 1.0], "status": status}
+
+
+def _at_most(value: float, limit: float | None, doubt: float) -> dict[str, Any] | None:
+    """Warns above the share ``doubt`` of the limit."""
+    if limit is None:
+        return None
+    status = "pass" if value <= doubt * limit else "warn" if value <= limit else "reject"
+    return {"value": value, "limits": [0.0, limit], "status": status}
 
 
 def _sentence(found: dict[str, dict[str, Any]]) -> str:

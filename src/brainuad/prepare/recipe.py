@@ -56,7 +56,7 @@ class Recipe:
         Checks do not count: they change no voxel, and a new one must not part detectors from the
         scans that were prepared before it.
         """
-        return hash_of([step_dict(s) for s in self.steps if not isinstance(s, Checks)])
+        return hash_of([_identity(s) for s in self.steps if not isinstance(s, Checks)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML and JSON; :meth:`from_dict` is its inverse."""
@@ -83,6 +83,12 @@ def step_dict(step: Step) -> dict[str, Any]:
     return {"step": step_name(step), **to_dict(step)}
 
 
+def _identity(step: Step) -> dict[str, Any]:
+    """Name and settings of a step, files that it uses by their content."""
+    files = step.identity() if isinstance(step, Register) else {}
+    return step_dict(step) | files
+
+
 def _step(data: Any, where: str) -> Step:
     if not isinstance(data, Mapping) or data.get("step") not in STEPS:
         raise UsageError(f"{where}: {data!r} names no step; choose from {', '.join(STEPS)}")
@@ -105,11 +111,10 @@ def recipe(name_or_path: str | Path) -> Recipe:
 
 _TO_MNI = (Brain(), Register(), Resample(), Intensity(), Checks())
 _OWN_GRID = Checks(overlap=None)
-_AS_IS = (
-    Brain(how="background"),
-    Intensity(low=0.0, high=99.5),
-    Checks(volume_ml=None, overlap=None),
-)
+_UNCHECKED = Checks(volume_ml=None, overlap=None, noise=None, movement=None, edge_mm=None)
+_AS_IS = (Brain(how="background"), Intensity(low=0.0, high=99.5), _UNCHECKED)
+_CT = Checks(noise=None, movement=None)
+"""A CT knows neither lines of a spectrum nor a range of intensities that is tissue alone."""
 
 
 HALF_SEEN = Checks(overlap=0.6, coverage=0.6)
@@ -144,13 +149,13 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe(
             name="ct",
-            steps=(Brain(how="ct"), Register(), Resample(), Window(low=0.0, high=80.0), Checks()),
+            steps=(Brain(how="ct"), Register(), Resample(), Window(low=0.0, high=80.0), _CT),
         ),
         Recipe(name="native", steps=(Brain(), Crop(), Intensity(), _OWN_GRID)),
         Recipe(name="phantom", steps=_AS_IS),
         Recipe(
             name="slices",
-            steps=(Brain(how="everything"), Window(), Checks(volume_ml=None, overlap=None)),
+            steps=(Brain(how="everything"), Window(), _UNCHECKED),
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Affine registration of a brain to the MNI152 template."""
+"""Affine registration of a brain to a template."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from scipy import ndimage
 from brainuad.prepare.grid import NewVolume
 from brainuad.prepare.measure import brain_ml, known_brain
 from brainuad.prepare.resample import box, resample
-from brainuad.prepare.template import template
+from brainuad.prepare.template import MNI152, content, template
 from brainuad.prepare.toolkit import LPS, image, one_thread
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
@@ -31,7 +31,7 @@ _SCALES = (0.55, 1.8)
 
 @dataclass(frozen=True, kw_only=True)
 class Register:
-    """Find where the scan lies in MNI152 space; no voxel is touched yet.
+    """Find where the scan lies in the space of a template; no voxel is touched yet.
 
     Mutual information of the brains (Mattes et al. 2003) on two levels, from the best of a few
     head poses; one thread and every voxel of the level, so equal input gives an equal matrix.
@@ -39,6 +39,9 @@ class Register:
 
     kind: Literal["affine", "rigid", "none"] = "affine"
     """12 parameters, 6 parameters, or leave the scan where it is."""
+    template: str = MNI152
+    """``mni152``, or the path of a stripped T1 (SRI24, a template of one's own cohort). The file
+    itself counts in the recipe's hash, not where it lies."""
     levels_mm: tuple[float, ...] = (8.0, 4.0)
     """Spacing of the template on each level, coarse to fine."""
     rim: float = 0.15
@@ -48,22 +51,29 @@ class Register:
     """Most steps of the optimiser on each level."""
 
     def __call__(self, work: Work) -> Work:
-        """The work with the affine of its scan leading to MNI152 millimetres."""
+        """The work with the affine of its scan leading to the template's millimetres."""
         if self.kind == "none":
             return work
         matrix = self.matrix(work.scan)
         placed = matrix @ work.placed
-        work = replace(work, placed=placed).with_scan(affine=matrix @ work.scan.affine, source=None)
-        return work.note(matrix=matrix)
+        work = replace(work, placed=placed, template=self.template)
+        work = work.with_scan(affine=matrix @ work.scan.affine, source=None)
+        return work.note(matrix=matrix, template=self.template)
+
+    def identity(self) -> dict[str, str]:
+        """What the settings stand for: the template by its content."""
+        return {} if self.template == MNI152 else {"template": content(self.template)}
 
     def matrix(self, scan: Scan) -> Affine:
-        """Millimetres of the scan to MNI152 millimetres."""
+        """Millimetres of the scan to those of the template."""
         with one_thread():
             found = self._start(scan)
             for level in self.levels_mm:
                 method = self._method(level, scan)
                 method.SetInitialTransform(found, inPlace=True)
-                method.Execute(_fixed(level, self.rim)[0], _moving(scan, level, self.rim))
+                method.Execute(
+                    _fixed(self.template, level, self.rim)[0], _moving(scan, level, self.rim)
+                )
         return _checked(np.linalg.inv(_matrix(found)), scan.subject)
 
     def _start(self, scan: Scan) -> Pose:
@@ -72,7 +82,7 @@ class Register:
         Of a brain that the field of view cuts the centre is not known: several are tried.
         """
         level = self.levels_mm[0]
-        fixed, moving = _fixed(level, self.rim)[0], _moving(scan, level, self.rim)
+        fixed, moving = _fixed(self.template, level, self.rim)[0], _moving(scan, level, self.rim)
         method, whole = self._method(level, scan), not cut_axes(scan)
 
         def cost(start: tuple[itk.Similarity3DTransform, tuple[float, float, float]]) -> float:
@@ -80,7 +90,7 @@ class Register:
             return method.MetricEvaluate(fixed, moving)
 
         nods = [(nod, 0.0, 0.0) for nod in (-40.0, -20.0, 0.0, 20.0, 40.0)]
-        upright, (nod, _, _) = min(product(_uprights(scan), nods), key=cost)
+        upright, (nod, _, _) = min(product(_uprights(scan, self.template), nods), key=cost)
         turns = product([nod], (-20.0, 0.0, 20.0), (-20.0, 0.0, 20.0))
         return self._turned(*min(product([upright], turns), key=cost), whole=whole)
 
@@ -114,7 +124,7 @@ class Register:
             method.SetMetricMovingMask(_seen(scan, level_mm))
         method.SetMetricAsMattesMutualInformation(32)
         method.SetMetricSamplingStrategy(method.NONE)
-        method.SetMetricFixedMask(_fixed(level_mm, self.rim)[1])
+        method.SetMetricFixedMask(_fixed(self.template, level_mm, self.rim)[1])
         method.SetInterpolator(itk.sitkLinear)
         # Longer first steps leave the valley: the fit then ends far away, at a lower overlap.
         method.SetOptimizerAsRegularStepGradientDescent(
@@ -128,9 +138,9 @@ class Register:
 
 
 @lru_cache(maxsize=4)
-def _fixed(level_mm: float, rim: float) -> tuple[itk.Image, itk.Image]:
+def _fixed(name: str, level_mm: float, rim: float) -> tuple[itk.Image, itk.Image]:
     """The template at a spacing, and where it is compared: its brain and 2 voxels around it."""
-    values, affine = _level(template(), level_mm, rim)
+    values, affine = _level(template(name), level_mm, rim)
     near = ndimage.binary_dilation(values > 0.02 * values.max(), iterations=2)
     return image(values, affine), image(near.astype(np.uint8), affine)
 
@@ -164,18 +174,18 @@ def _coarse(volume: Volume, affine: Affine, spacing_mm: float) -> tuple[NewVolum
     return resample(volume.astype(np.float32), affine, shape, to), to
 
 
-@lru_cache(maxsize=1)
-def _template_brain() -> tuple[np.ndarray, float]:
-    whole = template()
+@lru_cache(maxsize=2)
+def _template_brain(name: str) -> tuple[np.ndarray, float]:
+    whole = template(name)
     return _centre(known_brain(whole), whole.affine), brain_ml(whole)
 
 
-def _uprights(scan: Scan) -> list[itk.Similarity3DTransform]:
+def _uprights(scan: Scan, name: str) -> list[itk.Similarity3DTransform]:
     """Template to scan, not turned: centre of brain to centre of brain, brain sizes matched.
 
     Of a brain that the field of view cuts, neither is known: template size, at several heights.
     """
-    centre, size_ml = _template_brain()
+    centre, size_ml = _template_brain(name)
     there = _centre(known_brain(scan), scan.affine)
     scale, places = float(np.cbrt(brain_ml(scan) / size_ml)), [there]
     if axes := cut_axes(scan):
@@ -234,7 +244,7 @@ def _checked(matrix: Affine, subject: str) -> Affine:
     low, high = _SCALES
     if np.linalg.det(matrix[:3, :3]) <= 0 or stretch.min() < low or stretch.max() > high:
         raise DataError(
-            f"{subject}: registration to MNI152 failed (stretch {np.round(stretch, 2).tolist()}, "
+            f"{subject}: registration failed (stretch {np.round(stretch, 2).tolist()}, "
             f"plausible {low} to {high}); check orientation and brain mask of the scan"
         )
     return matrix

@@ -13,6 +13,8 @@ from brainuad.prepare.work import Work
 from brainuad.scan import Scan
 from brainuad.types import Affine, DataError, Mask, Volume
 
+_EQUAL = 1e-5
+"""Shares of a voxel that differ by less are equal; rounding makes some."""
 _MARGIN = 6
 """Voxels kept around the brain before an image is interpolated: the reach of a cubic spline."""
 
@@ -139,16 +141,36 @@ def resample_mask(mask: Mask, affine: Affine, shape: tuple[int, ...], to: Affine
     count = round(share.sum(dtype=float) if _at_border(share) else mask.sum() * size)
     if count == 0 or not share.any():
         return np.zeros(shape, bool)
-    # Voxels of equal share, a whole shell where grids meet at half voxels, by their neighbours.
     low, high = box(share > 0)
     cut = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    rank = share[cut] + 1e-3 * ndimage.gaussian_filter(share[cut], 1.0)
-    fullest = np.argpartition(-rank, min(count, rank.size) - 1, axis=None)[:count]
-    inside = np.zeros(rank.shape, bool)
-    inside.flat[fullest] = True
     out = np.zeros(shape, bool)
-    out[cut] = inside & (share[cut] > 0)
+    out[cut] = _fullest(share[cut], count)
     return out
+
+
+def _fullest(share: Volume, count: int) -> NewMask:
+    """So many voxels of the largest share; of those of equal share, the more inner ones.
+
+    Where grids meet at half voxels a whole shell is equal in both: of it are taken those that
+    keep the middle in place.
+    """
+    rank = share + 1e-3 * ndimage.gaussian_filter(share, 1.0)
+    rank = np.where(share > 0, rank, -1.0)
+    count = min(count, int(np.count_nonzero(share > 0)))
+    limit = np.partition(rank, rank.size - count, axis=None)[rank.size - count]
+    inside = rank > limit + _EQUAL
+    equal = np.argwhere(np.abs(rank - limit) <= _EQUAL)
+    middle = np.array(ndimage.center_of_mass(share))
+    off = (np.argwhere(inside) - middle).sum(axis=0)
+    wanted = count - int(np.count_nonzero(inside))
+    if wanted == len(equal):
+        return inside | (np.abs(rank - limit) <= _EQUAL)
+    for _ in range(wanted):
+        best = int(np.square(off + equal - middle).sum(axis=1).argmin())
+        inside[tuple(equal[best])] = True
+        off += equal[best] - middle
+        equal = np.delete(equal, best, axis=0)
+    return inside
 
 
 def _at_border(share: Volume) -> bool:

@@ -6,6 +6,7 @@ from brainuad.manifest import write_json
 from brainuad.nifti import write_volume
 from brainuad.prepare.measure import known_brain
 from brainuad.prepare.pipeline import Prepared
+from brainuad.prepare.template import MNI152
 
 _MNI152 = 4
 _ALIGNED = 2
@@ -24,7 +25,7 @@ def save_prepared(prepared: Prepared, folder: str | Path, stem: str) -> Path:
     """
     folder = Path(folder)
     scan = prepared.scan
-    code = _MNI152 if "matrix" in prepared.report else _ALIGNED
+    code = _MNI152 if prepared.report.get("template") == MNI152 else _ALIGNED
     name = folder / f"{stem}_prepared.nii.gz"
     write_volume(name, scan.voxels, like=scan, kind="image", code=code)
     original = prepared.original

@@ -17,12 +17,14 @@ class Work:
         original: on the grid of the file, RAS+ order; gets the brain mask.
         placed: voxel indices of ``original`` to millimetres of the space reached so far: those of
             the file, or of the template once registered.
+        template: what the scan has been registered to.
         notes: what the steps found out, for the report.
     """
 
     scan: Scan
     original: Scan
     placed: Affine
+    template: str = "mni152"
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod

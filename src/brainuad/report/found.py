@@ -14,6 +14,9 @@ CHECKS = {
     "overlap": "overlap with the template's brain (Dice)",
     "white_over_grey": "white above grey matter, share of the range",
     "seen": "share of the template's brain in the field of view",
+    "noise": "noise, share of the range",
+    "movement": "strongest line of the spectrum against its neighbours",
+    "edge_mm": "longest edge of a voxel, mm",
     "coverage": "share of the brain on the detector's grid",
 }
 FACTS = {
