@@ -15,6 +15,7 @@ from brainuad.types import DataError, MissingError
 
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
 DICOM = (".dcm", ".ima", ".zip")
+PICTURES = (".png", ".jpg", ".jpeg")
 _MOST_EXTRA_BYTES = 2**26
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ T = TypeVar("T")
 def scan_stem(path: str | Path) -> str:
     """Name of a scan's file or folder without its ending."""
     name = Path(path).name
-    ending = next((s for s in (*SUFFIXES, *DICOM) if name.lower().endswith(s)), "")
+    ending = next((s for s in (*SUFFIXES, *DICOM, *PICTURES) if name.lower().endswith(s)), "")
     return name[: len(name) - len(ending)]
 
 

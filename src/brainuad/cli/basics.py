@@ -15,8 +15,8 @@ _state: dict[str, str] = {}
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; made when missing.")]
 INPUTS = (
-    "NIfTI files, DICOM folders or zips, BIDS data sets, folders of NIfTI files, or a .tsv/.csv "
-    "table."
+    "NIfTI files, DICOM folders or zips, BIDS data sets, pictures of slices, folders of NIfTI "
+    "files or pictures, or a .tsv/.csv table."
 )
 Participants = Annotated[
     list[str] | None,

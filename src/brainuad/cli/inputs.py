@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from brainuad.read.bids import Wanted, find_bids, is_bids
+from brainuad.read.picture import is_picture
 from brainuad.read.source import Source
 from brainuad.scan_file import scan_stem
 from brainuad.types import DataError, MissingError, UsageError
@@ -25,8 +26,9 @@ def sources(
     """The scans that are meant, in the order given; within folders sorted by name.
 
     Args:
-        given: NIfTI files, folders or archives of one DICOM study each, tables (.tsv, .csv) with a
-            column ``path`` and perhaps ``brain`` and ``subject``, and folders of NIfTI files.
+        given: NIfTI files, pictures of slices, folders or archives of one DICOM study each, tables
+            (.tsv, .csv) with a column ``path`` and perhaps ``brain`` and ``subject``, and folders
+            of NIfTI files or pictures.
         brains: brain masks, one for each scan in order, or none.
         series: number of the DICOM series in every study that has several.
         wanted: which scans of BIDS data sets; None for all.
@@ -51,9 +53,11 @@ def _sources_of(path: Path, wanted: Wanted | None) -> list[Source]:
 
 
 def _of_folder(folder: Path) -> list[Source]:
-    """Every NIfTI file that lies in a folder, else the DICOM study that it is taken for."""
-    found = sorted(p for p in folder.iterdir() if p.name.endswith(NIFTI) and p.is_file())
-    return [Source(path=file) for file in found] or [Source(path=folder)]
+    """Every NIfTI file of a folder, else every picture, else the DICOM study it is taken for."""
+    files = sorted(p for p in folder.iterdir() if p.is_file())
+    nifti = [Source(path=p) for p in files if p.name.endswith(NIFTI)]
+    pictures = [Source(path=p) for p in files if is_picture(p)]
+    return nifti or pictures or [Source(path=folder)]
 
 
 def _from_table(path: Path) -> list[Source]:

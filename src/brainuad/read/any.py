@@ -1,9 +1,12 @@
 """One scan from a file or folder of any kind that is read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from brainuad.nifti import read_mask, read_scan
+from brainuad.read import sidecar
 from brainuad.read.dicom import read_dicom
+from brainuad.read.picture import is_picture, read_picture
 from brainuad.scan import Scan
 from brainuad.scan_file import SUFFIXES
 
@@ -21,7 +24,7 @@ def read_any(
     brain: str | Path | None = None,
     series: str | None = None,
 ) -> Scan:
-    """A scan from a NIfTI file, or from a folder, an archive or a file of DICOM.
+    """A scan from a NIfTI file, a picture, or a folder, an archive or a file of DICOM.
 
     Args:
         path: what is there.
@@ -36,8 +39,10 @@ def read_any(
         UsageError: several scans could be meant, or the modality is contradicted.
     """
     if is_nifti(path):
-        return read_scan(path, modality=modality, subject=subject, brain=brain)
-    scan = read_dicom(path, series=series, modality=modality, subject=subject)
-    if brain is None:
-        return scan
-    return Scan(**{**vars(scan), "brain": read_mask(brain, like=scan)})
+        scan = read_scan(path, modality=modality, subject=subject, brain=brain)
+        return replace(scan, modality=sidecar.checked_modality(Path(path), scan.modality))
+    if is_picture(path):
+        scan = read_picture(path, modality=modality, subject=subject)
+    else:
+        scan = read_dicom(path, series=series, modality=modality, subject=subject)
+    return scan if brain is None else replace(scan, brain=read_mask(brain, like=scan))

@@ -70,14 +70,19 @@ def modality_of(facts: dict[str, Any]) -> str:
         return "CT"
     if facts.get("Modality") not in ("MR", None):
         return gate.UNKNOWN
-    words = f"{facts.get('SeriesDescription') or ''} {facts.get('ProtocolName') or ''}"
-    found = _by_words(words) or _by_timing(facts)
-    if found == "T1w" and (facts.get("ContrastBolusAgent") or _CONTRAST.search(words)):
+    found = by_words(facts) or _by_timing(facts)
+    if found == "T1w" and (facts.get("ContrastBolusAgent") or _CONTRAST.search(_words(facts))):
         return "T1ce"
     return found
 
 
-def _by_words(words: str) -> str:
+def _words(facts: dict[str, Any]) -> str:
+    return f"{facts.get('SeriesDescription') or ''} {facts.get('ProtocolName') or ''}"
+
+
+def by_words(facts: dict[str, Any]) -> str:
+    """T1w, T2w, FLAIR or PD by the description of a series; empty where it names none."""
+    words = _words(facts)
     for pattern, name in ((_FLAIR, "FLAIR"), (_PD, "PD"), (_T1, "T1w"), (_T2, "T2w")):
         if pattern.search(words):
             return name

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from brainuad.manifest import hash_of, sha256_of
 from brainuad.read.any import read_any
+from brainuad.read.sidecar import sidecar_of
 from brainuad.scan import Scan
 
 
@@ -34,5 +35,7 @@ class Source:
 
     def fingerprint(self) -> str:
         """Hash of everything that the scan is read from, and how."""
-        files = [sha256_of(path) for path in (self.path, self.brain) if path is not None]
+        beside = sidecar_of(self.path)
+        given = [self.path, self.brain, beside if beside.is_file() else None]
+        files = [sha256_of(path) for path in given if path is not None]
         return hash_of([*files, self.subject, self.series, self.modality])
