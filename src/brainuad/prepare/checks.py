@@ -153,12 +153,13 @@ def _at_most(value: float, limit: float | None, doubt: float) -> dict[str, Any] 
 
 
 def _sentence(found: dict[str, dict[str, Any]]) -> str:
-    bad = [(n, f) for n, f in found.items() if f["status"] == "reject"]
-    if [n for n, _ in bad] == ["white_over_grey"]:
-        value = found["white_over_grey"]["value"]
-        return f"does not look like T1w (white is {value:.2g} above grey matter)"
-    words = (f"{n.replace('_', ' ')} is {f['value']:.4g}, expected {_span(f)}" for n, f in bad)
-    return "; ".join(words)
+    return "; ".join(_words(n, f) for n, f in found.items() if f["status"] == "reject")
+
+
+def _words(name: str, fact: dict[str, Any]) -> str:
+    if name == "white_over_grey":
+        return f"does not look like T1w (white is {fact['value']:.2g} above grey matter)"
+    return f"{name.replace('_', ' ')} is {fact['value']:.4g}, expected {_span(fact)}"
 
 
 def _span(fact: dict[str, Any]) -> str:
