@@ -27,6 +27,7 @@ from brainuad.pool import Pool
 from brainuad.prepare import Recipe, prepare_scan, recipe
 from brainuad.prepare.bias import Bias
 from brainuad.prepare.checks import Checks
+from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.measure import dice, known_brain
 from brainuad.read.any import read_any
 from brainuad.read.source import Source
@@ -80,9 +81,12 @@ def marked(path: Path) -> Scan:
 
 def placed(path: Path) -> tuple[str, float, bool]:
     """Overlap with the template, and whether the mark on the right lies on the right."""
-    prepared = prepare_scan(marked(path), default())
-    brightest = prepared.scan.voxels > 0.999
-    where = prepared.scan.affine[:3] @ [*np.argwhere(brightest).mean(0), 1.0]
+    made = default()
+    # Intensities would be cut off below the mark.
+    steps = tuple(step for step in made.steps if not isinstance(step, Intensity))
+    prepared = prepare_scan(marked(path), replace(made, steps=steps))
+    at = np.unravel_index(int(prepared.scan.voxels.argmax()), prepared.scan.voxels.shape)
+    where = prepared.scan.affine[:3] @ [*at, 1.0]
     overlap = prepared.report["checks"]["overlap"]["value"]
     return path.name, float(overlap), bool(where[0] > 0)
 
