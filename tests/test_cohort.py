@@ -1,7 +1,10 @@
 """Preparation of cohorts: resumable, a failure stops nothing, the same files from two workers."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from tests.prepare.heads import person
 
 from brainuad.cohort import prepare_cohort, read_report, write_page
 from brainuad.manifest import sha256_file
-from brainuad.nifti import write_volume
+from brainuad.nifti import read_scan, write_volume
 from brainuad.prepare import recipe
 from brainuad.read.source import Source
 
@@ -51,11 +54,34 @@ def test_every_scan_has_its_files_and_a_failure_its_reason(prepared):
         assert (out / "pictures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_two_workers_write_the_same_bytes(scans, prepared, tmp_path):
+def test_four_workers_write_the_same_bytes(scans, prepared, tmp_path):
     out, _ = prepared
-    run(scans, tmp_path, workers=2)
+    run(scans, tmp_path, workers=4)
     for name in ("sub-0_T1w_prepared.nii.gz", "sub-1_T1w_brain.nii.gz"):
         assert sha256_file(out / name) == sha256_file(tmp_path / name)
+
+
+OLDER_MACHINE = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "NPY_DISABLE_CPU_FEATURES": "FMA3 AVX2 AVX512F AVX512CD AVX512_SKX",
+    "OPENBLAS_CORETYPE": "Nehalem",
+    "MKL_CBWR": "COMPATIBLE",
+}
+"""Instructions of a processor of 2008, for the libraries that choose among several."""
+
+
+@pytest.mark.slow
+def test_an_older_machine_gives_the_same_to_a_ten_thousandth(scans, prepared, tmp_path):
+    words = ["prepare", "-i", str(scans / "sub-1_T1w.nii.gz"), "-o", str(tmp_path)]
+    subprocess.run(
+        [sys.executable, "-m", "brainuad", *words],
+        env=os.environ | OLDER_MACHINE,
+        check=True,
+        capture_output=True,
+    )
+    name = "sub-1_T1w_prepared.nii.gz"
+    here, there = (read_scan(folder / name).voxels for folder in (prepared[0], tmp_path))
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-4)
 
 
 def test_packed_and_unpacked_files_give_the_same_bytes(scans, tmp_path):
