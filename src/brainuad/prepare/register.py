@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from brainuad.prepare.grid import NewVolume
 from brainuad.prepare.measure import brain_ml, known_brain
+from brainuad.prepare.neck import neck
 from brainuad.prepare.resample import box, resample
 from brainuad.prepare.template import MNI152, content, template
 from brainuad.prepare.toolkit import LPS, image, one_thread
@@ -21,6 +22,8 @@ from brainuad.types import Affine, DataError, Mask, Volume
 
 Pose: TypeAlias = itk.Euler3DTransform | itk.Similarity3DTransform | itk.AffineTransform
 """Template to scan, in the axes of SimpleITK."""
+LEAST_NECK = 0.01
+"""A smaller share of the brain is left in: it does not move the fit."""
 CUT_MM2 = 500.0
 """A face of the grid with more brain than this is where the field of view cuts the brain."""
 SHIFTS_MM = (0.0, -60.0, -45.0, -30.0, -15.0, 15.0, 30.0, 45.0, 60.0)
@@ -42,6 +45,10 @@ class Register:
     template: str = MNI152
     """``mni152``, or the path of a stripped T1 (SRI24, a template of one's own cohort). The file
     itself counts in the recipe's hash, not where it lies."""
+    neck_mm: float | None = 5.0
+    """Of a brain that was found rather than given, what lies farther than this below the brain of
+    the template is neck: it is taken out of the mask, and the scan registered again; None keeps
+    it."""
     levels_mm: tuple[float, ...] = (8.0, 4.0)
     """Spacing of the template on each level, coarse to fine."""
     rim: float = 0.15
@@ -55,10 +62,28 @@ class Register:
         if self.kind == "none":
             return work
         matrix = self.matrix(work.scan)
+        cut = self._without_neck(work, matrix)
+        if cut is not None:
+            work, matrix = cut, self.matrix(cut.scan)
         placed = matrix @ work.placed
         work = replace(work, placed=placed, template=self.template)
         work = work.with_scan(affine=matrix @ work.scan.affine, source=None)
         return work.note(matrix=matrix, template=self.template)
+
+    def _without_neck(self, work: Work, matrix: Affine) -> Work | None:
+        """The work without the neck in its mask; None where there is none worth the time."""
+        scan, given = work.scan, work.notes.get("brain") in (None, "given")
+        if self.neck_mm is None or given or scan.voxels.shape != work.original.voxels.shape:
+            return None
+        moved = replace(scan, affine=matrix @ scan.affine)
+        found = neck(moved, name=self.template, farther_mm=self.neck_mm)
+        brain = known_brain(scan)
+        if np.count_nonzero(found) < LEAST_NECK * np.count_nonzero(brain):
+            return None
+        kept = brain & ~found
+        millilitres = brain_ml(replace(scan, brain=brain & found))
+        work = replace(work, original=replace(work.original, brain=kept))
+        return work.with_scan(brain=kept).note(neck_ml=millilitres)
 
     def identity(self) -> dict[str, str]:
         """What the settings stand for: the template by its content."""
