@@ -17,8 +17,8 @@ from brainuad.benchmark.found import load_kept, read_case
 from brainuad.detector import Detector
 from brainuad.evaluate.case import Row
 from brainuad.evaluate.protocols import Evaluation
-from brainuad.manifest import write_text
-from brainuad.report import pages
+from brainuad.manifest import write_bytes, write_text
+from brainuad.report import figures, pages
 from brainuad.report.comparison import MAIN, leaderboard, picks, result_charts
 from brainuad.report.planes import Volumes
 
@@ -31,6 +31,8 @@ MORE = (
     "parameters",
 )
 """Metrics of the last table; all others are in results.csv."""
+STILL = "median.png"
+"""Beside the page: the picture of its median case."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +75,8 @@ def write_page(
 ) -> None:
     """The page of a benchmark: tables, simple methods beside them, pictures, curves."""
     tasks = list({o.task.name: o.task for o in outcomes}.values())
+    cases = [c for o in outcomes for c in _pictures(o)]
+    write_still(path.with_name(STILL), cases)
     boards = [b for task in tasks for b in _boards(task, outcomes, benchmarks)]
     page = pages.BenchmarkPage(
         title=title,
@@ -80,12 +84,20 @@ def write_page(
         boards=boards,
         facts=facts,
         charts=[c for task in tasks for c in _charts(task, outcomes)],
-        cases=[c for o in outcomes for c in _pictures(o)],
+        cases=cases,
         notes=[note for task in tasks for note in task.notes],
         failures=failures,
         manifest=manifest,
     )
     pages.benchmark_report(path, page)
+
+
+def write_still(path: Path, cases: Sequence[pages.Case]) -> None:
+    """The first case with a median result as a picture; nothing where there is none."""
+    shown = next((case for case in cases if "(median)" in case.name), next(iter(cases), None))
+    if shown is not None:
+        figure = figures.montage(shown.volumes, count=1, across="panels")
+        write_bytes(path, figures.png(figure))
 
 
 def _boards(

@@ -49,6 +49,8 @@ class RunSettings:
     """Show bars."""
     resamples: int = RESAMPLES
     """Bootstrap samples behind each interval."""
+    common: Path | None = None
+    """Folder of cases and prepared scans that several runs share; None keeps them in each."""
     detectors: Path | None = None
     """Detectors of an earlier run on the same healthy scans, used instead of fitting."""
 
@@ -75,12 +77,20 @@ def run_benchmark(
     """
     settings = settings or RunSettings()
     runner = _Runner(name, Path(data), Path(out), settings)
-    tasks = load_benchmark(name, runner.shared, runner.out / "cases", mini=settings.mini)
-    plan = [(task, entry) for task in tasks for entry in entries_of(task, methods)]
     with Pool(settings.workers, progress=settings.progress) as pool:
-        shelves = {task.name: prepare_all(task, runner.out / "prepared", pool) for task in tasks}
+        tasks, shelves = prepare_benchmark(name, Path(data), settings, pool, out=Path(out))
+        plan = [(task, entry) for task in tasks for entry in entries_of(task, methods)]
         outcomes = [runner.outcome(task, entry, shelves[task.name], pool) for task, entry in plan]
     return runner.write(outcomes, shelves)
+
+
+def prepare_benchmark(
+    name: str, data: Path, settings: RunSettings, pool: Pool, *, out: Path
+) -> tuple[tuple[BenchmarkData, ...], dict[str, Shelf]]:
+    """The tasks of a benchmark, their scans prepared in ``settings.common`` or else in ``out``."""
+    home = settings.common or out
+    tasks = load_benchmark(name, data, home / "cases", mini=settings.mini)
+    return tasks, {task.name: prepare_all(task, home / "prepared", pool) for task in tasks}
 
 
 class _Runner:

@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from brainuad.cli.basics import BatchSize, Config, Device, Out, Quiet, Seed, Set, each, say
+from brainuad.cli.basics import (
+    BatchSize,
+    Config,
+    Device,
+    Out,
+    Quiet,
+    Seed,
+    Set,
+    complain,
+    each,
+    list_failures,
+    say,
+)
 
 DEMO_EXAMPLES = """
 [bold]Examples[/bold]
@@ -32,6 +44,8 @@ BENCHMARK_EXAMPLES = """
   brainuad benchmark ixi-stroke -o results --data ../shared
 
   brainuad benchmark ixi-stroke -o quick --data ../shared --mini --methods intensity:dark dae@2m
+
+  brainuad benchmark grid.yaml -o grid --data ../shared --workers 8
 
 A method is written method[:preset][@steps or @duration]. A stopped run goes on where it was.
 """
@@ -98,7 +112,8 @@ def evaluate(
 def benchmark(
     *,
     name: Annotated[
-        str, typer.Argument(help="Name of a benchmark: ixi-stroke, mslub or mednist-sprites.")
+        str,
+        typer.Argument(help="ixi-stroke, mslub, mednist-sprites, or a YAML file with a grid."),
     ],
     out: Out,
     data: Annotated[
@@ -125,7 +140,14 @@ def benchmark(
 
     Settings of the training come from --config and --set (training.steps=2000). Finished parts
     are kept in the output folder and not done again.
+
+    NAME may be a YAML file with benchmarks, methods, seeds and training: every combination is run
+    (--workers side by side, one thread each), what an earlier run has finished is kept, and
+    index.html, leaderboard.csv, .md and .tex rank them all.
     """
+    if Path(name).suffix in (".yaml", ".yml"):
+        run_grid_file(Path(name), data=data, out=out, workers=workers, quiet=quiet)
+        return
     from brainuad.benchmark import METHODS, RunSettings, run_benchmark
     from brainuad.cli.settings import training_settings
 
@@ -141,6 +163,24 @@ def benchmark(
     )
     page = run_benchmark(name, data=data, out=out, methods=methods or METHODS, settings=settings)
     say(f"report: {page.resolve()}")
+
+
+def run_grid_file(path: Path, *, data: Path, out: Path, workers: int, quiet: bool) -> None:
+    """Run the missing cells of a grid and write its leaderboard."""
+    from brainuad.benchmark.grid import Grid, run_grid
+    from brainuad.benchmark.leaderboard import write_leaderboard
+
+    grid, failed, total = Grid.read(path), {}, 0
+    for ran in run_grid(grid, data=data, out=out, workers=workers, progress=not quiet):
+        total += 1
+        if ran.error:
+            failed[Path(ran.cell.name)] = ran.error
+            complain(ran.error)
+        else:
+            say(escape(f"{ran.cell.name}: {'done before' if ran.known else 'done'}"))
+    say(f"leaderboard: {write_leaderboard(grid, out).resolve()}")
+    if failed:
+        list_failures(failed, total=total)
 
 
 def report(

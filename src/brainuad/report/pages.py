@@ -94,6 +94,17 @@ class Case:
     """Its result in words, for example ``AUPRC 0.62``."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Linked:
+    """A page that stands for itself, with a picture out of it."""
+
+    name: str
+    page: str
+    """Address, relative to the page that shows it."""
+    picture: str = ""
+    """Address of the picture; empty for none."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BenchmarkPage:
     """What a page says of a comparison of methods."""
@@ -106,6 +117,8 @@ class BenchmarkPage:
     """Numbers of scans, seeds, times and the like."""
     charts: Sequence[Chart] = ()
     cases: Sequence[Case] = ()
+    linked: Sequence[Linked] = ()
+    """Pages of the single runs."""
     notes: Sequence[str] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
     """Scan to reason, for scans without a result."""
