@@ -28,7 +28,8 @@ SHAPE = (32, 40, 32)
 AFFINE = np.diag([5.0, 5, 5, 1])
 AFFINE[:3, 3] = [-77.5, -115, -68.75]
 COMMANDS = (
-    "demo", "prepare", "fit", "calibrate", "detect", "evaluate", "benchmark", "report", "methods",
+    "demo", "prepare", "fit", "calibrate", "detect", "evaluate", "benchmark", "report", "simulate",
+    "methods",
     "info",
 )  # fmt: skip
 

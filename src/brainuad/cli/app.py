@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from brainuad import __version__
-from brainuad.cli import basics, detecting, fitting, judging, preparing, registry
+from brainuad.cli import basics, detecting, fitting, judging, preparing, registry, simulating
 
 OUT_OF_MEMORY = ("allocate memory", "out of memory")
 
@@ -56,6 +56,7 @@ COMMANDS = (
     (judging.evaluate, judging.EVALUATE_EXAMPLES),
     (judging.benchmark, judging.BENCHMARK_EXAMPLES),
     (judging.report, judging.REPORT_EXAMPLES),
+    (simulating.simulate, simulating.EXAMPLES),
     (registry.methods, registry.METHODS_EXAMPLES),
     (registry.info, registry.INFO_EXAMPLES),
 )

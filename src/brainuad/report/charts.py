@@ -153,3 +153,25 @@ def precision_recall(curves: Sequence[Curve], *, prevalence: float | None = None
     _labels(axes, "recall", "precision")
     _legend(axes, len(curves))
     return figure
+
+
+def detectability(curves: Sequence[Curve], *, chance: Curve | None = None) -> Figure:
+    """Share of lesions found against their volume (ml, logarithmic), one line for each contrast.
+
+    Args:
+        curves: one for each contrast, weakest first.
+        chance: what is found at the same places without a lesion.
+    """
+    figure, axes = _axes(6.2, 3.6)
+    for n, curve in enumerate(curves):
+        strength = 0.35 + 0.65 * (n + 1) / len(curves)
+        axes.plot(curve.x, curve.y, color=HUES[0], alpha=strength, label=curve.name, marker="o")
+        axes.fill_between(curve.x, curve.low, curve.high, color=HUES[0], alpha=0.1 * strength, lw=0)
+    if chance is not None:
+        axes.plot(chance.x, chance.y, color=FAINT, ls="--", label=chance.name)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.02, 1.02)
+    axes.grid(axis="y", color="#e5e8ee", lw=0.8)
+    _labels(axes, "volume of the lesion, ml", "share found")
+    _legend(axes, 2)
+    return figure
