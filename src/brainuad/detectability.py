@@ -8,6 +8,7 @@ lesion say how often they would have been marked anyway.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from brainuad.detector import Detector
 from brainuad.evaluate.voxel import average_precision, overlap
 from brainuad.pool import Pool
 from brainuad.postprocess import label_components
-from brainuad.prepare import Prepared, prepare_scan
+from brainuad.prepare import Prepared, prepare_alike, prepare_scan
 from brainuad.prepare.measure import known_brain
+from brainuad.prepare.resample import box
 from brainuad.read.source import Source
 from brainuad.rng import seed_of
+from brainuad.scan import Scan
 from brainuad.simulate import Look, plant
 from brainuad.types import BrainuadError, Mask, UsageError
 
@@ -157,46 +160,58 @@ class _Work:
 
 def _trials(detector: Detector, prepared: Prepared, plan: Plan) -> Iterator[Trial]:
     healthy = detector.detect_prepared(prepared, seed=plan.seed, rate=plan.rate)
-    for volume in plan.volumes_ml:
-        for place in range(plan.places):
-            seed = seed_of(plan.seed, "place", str(place), f"{volume:g}") % 2**31
-            for contrast in plan.contrasts:
-                planted = plant(
-                    prepared.scan,
-                    seed=seed,
-                    volume_ml=volume,
-                    contrast=contrast,
-                    kind=plan.kind,
-                    look=plan.look,
-                )
-                sick = replace(prepared, scan=planted.scan)
-                finding = detector.detect_prepared(sick, seed=plan.seed, rate=plan.rate)
-                facts = {"volume_ml": volume, "place": place, **_place(planted.lesion, prepared)}
-                yield _judged(finding, prepared, planted.lesion, contrast=contrast, **facts)
-                if contrast == plan.contrasts[0]:
-                    yield _judged(healthy, prepared, planted.lesion, contrast=NOTHING, **facts)
+    for volume, place in product(plan.volumes_ml, range(plan.places)):
+        seed = seed_of(plan.seed, "place", str(place), f"{volume:g}") % 2**31
+        for contrast in plan.contrasts:
+            sick, lesion = _planted(
+                prepared.original, seed=seed, volume_ml=volume, contrast=contrast, plan=plan
+            )
+            again = prepare_alike(sick, prepared, detector.config.recipe)
+            finding = detector.detect_prepared(again, seed=plan.seed, rate=plan.rate)
+            facts = {"volume_ml": volume, "place": place, **_place(lesion, prepared)}
+            yield _judged(finding, lesion, contrast=contrast, **facts)
+            if contrast == plan.contrasts[0]:
+                yield _judged(healthy, lesion, contrast=NOTHING, **facts)
+
+
+def _planted(
+    scan: Scan, *, seed: int, volume_ml: float, contrast: float, plan: Plan
+) -> tuple[Scan, Mask]:
+    """A scan with a lesion, and the lesion; only the part around the brain is worked on."""
+    brain = known_brain(scan)
+    cut = tuple(slice(a, b) for a, b in zip(*box(brain), strict=True))
+    affine = scan.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [s.start for s in cut]
+    part = replace(scan, voxels=scan.voxels[cut], affine=affine, brain=brain[cut])
+    done = plant(
+        part, seed=seed, volume_ml=volume_ml, contrast=contrast, kind=plan.kind, look=plan.look
+    )
+    voxels, lesion = scan.voxels.copy(), np.zeros(brain.shape, bool)
+    voxels[cut], lesion[cut] = done.scan.voxels, done.lesion
+    return replace(scan, voxels=voxels), lesion
 
 
 def _place(lesion: Mask, prepared: Prepared) -> dict[str, Any]:
-    scan = prepared.scan
-    depth = np.asarray(ndimage.distance_transform_edt(known_brain(scan), sampling=scan.spacing))
+    scan = prepared.original
+    inside = np.pad(known_brain(scan), 1)
+    depth = np.asarray(ndimage.distance_transform_edt(inside, sampling=scan.spacing))
     middle = np.argwhere(lesion).mean(0)
-    i, j, k = (scan.affine[:3, :3] @ middle + scan.affine[:3, 3]).tolist()
-    return {"centre_mm": (i, j, k), "depth_mm": float(depth[lesion].max())}
+    i, j, k = (prepared.placed[:3, :3] @ middle + prepared.placed[:3, 3]).tolist()
+    return {"centre_mm": (i, j, k), "depth_mm": float(depth[1:-1, 1:-1, 1:-1][lesion].max())}
 
 
-def _judged(finding: Finding, prepared: Prepared, lesion: Mask, **facts: Any) -> Trial:
+def _judged(finding: Finding, lesion: Mask, **facts: Any) -> Trial:
     """A trial on the scan's own grid."""
-    truth = prepared.mask_to_original(lesion)
-    brain = known_brain(prepared.original)
+    scan = finding.scan
+    brain = known_brain(scan)
     assert finding.mask is not None
-    shared = overlap(finding.mask, truth)
+    shared = overlap(finding.mask, lesion)
     return Trial(
-        subject=prepared.scan.subject,
-        found=is_found(finding.mask, truth, prepared.original.spacing),
+        subject=scan.subject,
+        found=is_found(finding.mask, lesion, scan.spacing),
         dice=float(shared.dice),
         recall=float(shared.recall),
-        auprc=average_precision(finding.anomaly[brain], truth[brain]) if truth.any() else 0.0,
+        auprc=average_precision(finding.anomaly[brain], lesion[brain]),
         percentile=float(finding.percentile or 0.0),
         **facts,
     )

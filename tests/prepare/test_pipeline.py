@@ -8,7 +8,7 @@ from tests.prepare.heads import person, places, simple
 
 from brainuad.manifest import plain
 from brainuad.nifti import read_scan, write_volume
-from brainuad.prepare import MNI_2MM, prepare_scan, recipe
+from brainuad.prepare import MNI_2MM, prepare_alike, prepare_scan, recipe
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
 from brainuad.prepare.intensity import Intensity
@@ -127,3 +127,19 @@ def test_the_input_is_not_changed():
     prepare_scan(scan, recipe("phantom"))
     for was, now in zip(before, (scan.voxels, scan.brain, scan.affine), strict=True):
         np.testing.assert_array_equal(was, now)
+
+
+def test_a_changed_scan_keeps_its_brain_and_its_place(prepared):
+    done, steps = prepared, WHOLE_RANGE
+    again = prepare_alike(done.original, done, steps)
+    np.testing.assert_allclose(again.scan.voxels, done.scan.voxels, atol=1e-6)
+    np.testing.assert_array_equal(again.scan.brain, done.scan.brain)
+    np.testing.assert_allclose(again.placed, done.placed)
+    voxels = done.original.voxels.copy()
+    voxels[:20] *= 1.5
+    changed = prepare_alike(replace(done.original, voxels=voxels), done, steps)
+    np.testing.assert_array_equal(changed.scan.brain, done.scan.brain)
+    assert changed.report["matrix"] == done.report["matrix"]
+    assert np.abs(changed.scan.voxels - done.scan.voxels).max() > 0.05
+    with pytest.raises(DataError, match=r"the changed scan has shape \(4, 4, 4\), before it had"):
+        prepare_alike(replace(done.original, voxels=voxels[:4, :4, :4], brain=None), done, steps)

@@ -2,7 +2,7 @@
 
 from brainuad.prepare.grid import MNI_2MM, Grid
 from brainuad.prepare.many import Outcome, prepare_many
-from brainuad.prepare.pipeline import Prepared, prepare_scan
+from brainuad.prepare.pipeline import Prepared, prepare_alike, prepare_scan
 from brainuad.prepare.recipe import RECIPES, Recipe, recipe
 from brainuad.prepare.save import save_prepared
 
@@ -13,6 +13,7 @@ __all__ = [
     "Outcome",
     "Prepared",
     "Recipe",
+    "prepare_alike",
     "prepare_many",
     "prepare_scan",
     "recipe",

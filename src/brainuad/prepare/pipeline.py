@@ -1,17 +1,21 @@
 """A scan through a recipe, and the way back of everything computed on the prepared grid."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from brainuad.manifest import plain
+from brainuad.prepare.brain import Brain
 from brainuad.prepare.grid import NewMask, NewVolume
 from brainuad.prepare.measure import brain_ml, known_brain
 from brainuad.prepare.recipe import Recipe, step_name
+from brainuad.prepare.register import Register
 from brainuad.prepare.resample import resample, resample_mask
-from brainuad.prepare.work import Work
+from brainuad.prepare.work import Step, Work
 from brainuad.scan import Scan
 from brainuad.types import Affine, DataError, Mask, Volume
 
@@ -67,12 +71,45 @@ def prepare_scan(scan: Scan, recipe: Recipe) -> Prepared:
         DataError: no brain, failed registration, or rejected by a strict check.
         UnavailableError: the brain has to be extracted and deepbet is not installed.
     """
-    work = Work.start(scan)
-    seconds = {}
-    for step in recipe.steps:
+    return _through(Work.start(scan), recipe, recipe.steps)
+
+
+def prepare_alike(scan: Scan, like: Prepared, recipe: Recipe) -> Prepared:
+    """A scan whose voxels were changed, prepared as before: brain and place are those of then.
+
+    Args:
+        scan: on the grid of ``like.original``.
+        like: the scan before the change, prepared by the same recipe.
+        recipe: the recipe.
+
+    Raises:
+        DataError: another grid, or rejected by a strict check.
+    """
+    if scan.voxels.shape != like.original.voxels.shape:
+        raise DataError(
+            f"{scan.subject}: the changed scan has shape {scan.voxels.shape}, before it had "
+            f"{like.original.voxels.shape}; change voxels only"
+        )
+    work = Work.start(replace(scan, brain=like.original.brain)).note(brain=like.report["brain"])
+    matrix = np.array(like.report.get("matrix", np.eye(4)))
+    steps = [
+        partial(step.placed, matrix=matrix)
+        if isinstance(step, Register) and step.kind != "none"
+        else step
+        for step in recipe.steps
+        if not isinstance(step, Brain)
+    ]
+    return _through(work, recipe, steps)
+
+
+def _through(work: Work, recipe: Recipe, steps: Sequence[Step]) -> Prepared:
+    """The work after some steps; ``recipe`` is what the report names."""
+    scan, seconds = work.scan, {}
+    for step in steps:
         began = time.perf_counter()
         work = step(work)
-        seconds[step_name(step)] = round(time.perf_counter() - began, 4)
+        name = "placed" if isinstance(step, partial) else step_name(step)
+        seconds[name] = round(time.perf_counter() - began, 4)
     if work.scan.brain is None:
         raise DataError(
             f"{scan.subject}: the recipe {recipe.name} finds no brain; add a brain step"

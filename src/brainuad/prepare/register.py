@@ -65,8 +65,11 @@ class Register:
         cut = self._without_neck(work, matrix)
         if cut is not None:
             work, matrix = cut, self.matrix(cut.scan)
-        placed = matrix @ work.placed
-        work = replace(work, placed=placed, template=self.template)
+        return self.placed(work, matrix)
+
+    def placed(self, work: Work, matrix: Affine) -> Work:
+        """The work with its scan brought to the template by a matrix that is known."""
+        work = replace(work, placed=matrix @ work.placed, template=self.template)
         work = work.with_scan(affine=matrix @ work.scan.affine, source=None)
         return work.note(matrix=matrix, template=self.template)
 
