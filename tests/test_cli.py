@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -357,6 +358,20 @@ def test_calibrate_may_write_to_another_folder(run, cohort: Path, detector: Path
     kept = Detector.load(detector).calibration
     assert kept is not None
     assert kept.n == 2
+
+
+def test_thresholds_that_hold_no_longer_are_made_again(
+    run, cohort: Path, detector: Path, tmp_path: Path
+):
+    shutil.copytree(detector, tmp_path / "d")
+    settings = tmp_path / "d" / "detector.yaml"
+    settings.write_text(settings.read_text().replace("median: 3", "median: 5"))
+    scan = sorted((cohort / "others").iterdir())[0]
+    code, said = run("detect", "-i", scan, "-m", tmp_path / "d", "-o", tmp_path / "out")
+    assert code == 65
+    assert "run `brainuad calibrate` again" in said
+    assert run("calibrate", "-i", scan, "-m", tmp_path / "d")[0] == 0
+    assert run("detect", "-i", scan, "-m", tmp_path / "d", "-o", tmp_path / "out")[0] == 0
 
 
 # Detect

@@ -269,8 +269,8 @@ class Detector:
         )
 
     @classmethod
-    def load(cls, folder: Path | str) -> "Detector":
-        """Read a detector folder.
+    def load(cls, folder: Path | str, *, thresholds: bool = True) -> "Detector":
+        """Read a detector folder; without its thresholds it can be calibrated again.
 
         Raises:
             MissingError: the folder or one of its parts is not there.
@@ -285,9 +285,8 @@ class Detector:
             raise DataError(
                 f"{folder}: weights do not fit method {config.method}; fit the detector again"
             ) from error
-        calibration = None
-        if parts.calibration is not None:
-            calibration = Calibration.from_dict(parts.calibration)
+        known = parts.calibration if thresholds else None
+        calibration = None if known is None else Calibration.from_dict(known)
         detector = cls(
             config,
             method.eval(),

@@ -144,7 +144,8 @@ def calibrate(
     from brainuad.cli.inputs import sources
     from brainuad.detector import Detector
 
-    detector = Detector.load(model)
+    # Thresholds that hold no longer are the reason to come here.
+    detector = Detector.load(model, thresholds=False)
     found = sources(scans)
     set_thresholds(
         detector, found, cohort=cohort, seed=seed, batch_size=batch_size, device=device, quiet=quiet
