@@ -246,6 +246,8 @@ class Sensitivity:
     high: float
     dice: float
     """Mean Dice."""
+    recall: float
+    """Mean share of the lesion, or of its place, in the mask."""
 
     @property
     def share(self) -> float:
@@ -269,6 +271,7 @@ def sensitivities(trials: Sequence[Trial]) -> list[Sensitivity]:
                 low=float(interval.low),
                 high=float(interval.high),
                 dice=float(np.mean([t.dice for t in own])),
+                recall=float(np.mean([t.recall for t in own])),
             )
         )
     return rows

@@ -31,7 +31,7 @@ def write_detectability(out: Path, trials: Sequence[Trial], *, plan: Plan, model
         "same places by chance.",
         boards=[
             Board(title="Share found", rows=_rows(shares, model)),
-            Board(title="Dice", rows=_dice(shares, model)),
+            Board(title="Share of the lesion in the mask", rows=_recall(shares, model)),
         ],
         charts=[
             Chart(
@@ -41,6 +41,7 @@ def write_detectability(out: Path, trials: Sequence[Trial], *, plan: Plan, model
             )
         ],
         facts=_facts(trials),
+        interval="95 % interval (Wilson)",
         manifest=run_manifest(
             command="brainuad simulate", config=plain(asdict(plan)), seed=plan.seed
         ),
@@ -63,9 +64,9 @@ def _rows(shares: Sequence[Sensitivity], model: Path) -> list[Row]:
     return [_row(s, model, s.share, s.low, s.high) for s in shares]
 
 
-def _dice(shares: Sequence[Sensitivity], model: Path) -> list[Row]:
+def _recall(shares: Sequence[Sensitivity], model: Path) -> list[Row]:
     nan = float("nan")
-    return [_row(s, model, s.dice, nan, nan) for s in shares if s.contrast != NOTHING]
+    return [_row(s, model, s.recall, nan, nan) for s in shares]
 
 
 def _row(s: Sensitivity, model: Path, value: float, low: float, high: float) -> Row:

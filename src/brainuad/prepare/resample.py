@@ -15,6 +15,10 @@ from brainuad.types import Affine, DataError, Mask, Volume
 
 _EQUAL = 1e-5
 """Shares of a voxel that differ by less are equal; rounding makes some."""
+_ALIKE = 0.15
+"""In a small mask, voxels whose shares are this near the limit may stand for each other."""
+_SMALL = 5000
+"""Voxels up to which a mask is small: its middle hangs on a few of them."""
 _MARGIN = 6
 """Voxels kept around the brain before an image is interpolated: the reach of a cubic spline."""
 
@@ -149,22 +153,24 @@ def resample_mask(mask: Mask, affine: Affine, shape: tuple[int, ...], to: Affine
 
 
 def _fullest(share: Volume, count: int) -> NewMask:
-    """So many voxels of the largest share; of those of equal share, the more inner ones.
+    """So many voxels of the largest share; of those about the limit, those that keep the middle.
 
-    Where grids meet at half voxels a whole shell is equal in both: of it are taken those that
-    keep the middle in place.
+    Where grids meet at half voxels a whole shell is equal in both, and in thick slices few voxels
+    more or less move a small mask by millimetres.
     """
     rank = share + 1e-3 * ndimage.gaussian_filter(share, 1.0)
     rank = np.where(share > 0, rank, -1.0)
     count = min(count, int(np.count_nonzero(share > 0)))
     limit = np.partition(rank, rank.size - count, axis=None)[rank.size - count]
-    inside = rank > limit + _EQUAL
-    equal = np.argwhere(np.abs(rank - limit) <= _EQUAL)
+    near = _ALIKE if count <= _SMALL else _EQUAL
+    inside = rank > limit + near
+    alike = (np.abs(rank - limit) <= near) & (share > 0)
+    equal = np.argwhere(alike)
     middle = np.array(ndimage.center_of_mass(share))
     off = (np.argwhere(inside) - middle).sum(axis=0)
     wanted = count - int(np.count_nonzero(inside))
     if wanted == len(equal):
-        return inside | (np.abs(rank - limit) <= _EQUAL)
+        return inside | alike
     for _ in range(wanted):
         best = int(np.square(off + equal - middle).sum(axis=1).argmin())
         inside[tuple(equal[best])] = True

@@ -117,6 +117,8 @@ class BenchmarkPage:
     """Numbers of scans, seeds, times and the like."""
     charts: Sequence[Chart] = ()
     cases: Sequence[Case] = ()
+    interval: str = "95 % interval from a bootstrap over subjects"
+    """What the numbers below each value are."""
     linked: Sequence[Linked] = ()
     """Pages of the single runs."""
     notes: Sequence[str] = ()
