@@ -8,8 +8,10 @@ from torch import nn
 
 from brainuad import testing
 from brainuad.config import build
+from brainuad.detector_config import configured, new_method
 from brainuad.diffusion import SMALL, TINY, DiffusionOptions, Noise
 from brainuad.methods.ddpm import Ddpm, DdpmOptions
+from brainuad.prepare import recipe
 from brainuad.rng import Rng
 from brainuad.types import UsageError
 
@@ -121,3 +123,18 @@ def test_training_lowers_the_loss():
         adam.step()
         seen.append(loss.item())
     assert np.mean(seen[-5:]) < 0.6 * np.mean(seen[:3])
+
+
+@pytest.mark.parametrize("name", ["ddpm", "pddpm", "cddpm", "mddpm"])
+def test_noise_that_slices_share_does_not_hang_on_the_batch(name):
+    torch.manual_seed(0)
+    config = configured(name, "tiny", {"noise": {"shared": True}}, recipe=recipe("phantom"))
+    method = new_method(config)
+    method.mark_fitted()
+    method.eval()
+    x = torch.rand(3, 1, 32, 32)
+    brain = torch.ones_like(x) > 0
+    whole = method.detect(x, brain, rng=Rng([5, 6, 7])).anomaly
+    for n, seed in enumerate((5, 6, 7)):
+        alone = method.detect(x[n : n + 1], brain[n : n + 1], rng=Rng([seed])).anomaly
+        torch.testing.assert_close(alone, whole[n : n + 1], atol=1e-5, rtol=0)

@@ -145,7 +145,9 @@ def fitted(
         entry.method, preset=entry.preset, options=entry.options, recipe="phantom"
     )
     detector.name = entry.method
-    training = training_settings(entry.method, {**entry.training, "seed": seed})
+    training = training_settings(
+        entry.method, {**entry.training, "seed": seed}, preset=entry.preset
+    )
     folder = work / entry.method
     return detector.fit(store, training, work=folder, device=device, progress=progress)
 

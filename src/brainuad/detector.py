@@ -110,7 +110,7 @@ class Detector:
                 f"{store.path}: prepared with recipe {store.recipe_hash}, this detector has "
                 f"{self.config.recipe.hash}; prepare the scans again"
             )
-        settings = settings or training_settings(self.config.method)
+        settings = settings or training_settings(self.config.method, preset=self.config.preset)
         self.method = new_method(self.config, seed=settings.seed)
         minimise = Trainer(
             settings,

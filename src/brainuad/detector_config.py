@@ -100,9 +100,12 @@ def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:
         return kind(options)
 
 
-def training_settings(method: str, changes: Mapping[str, Any] | None = None) -> TrainSettings:
-    """How a method is trained: the general defaults, the method's own, then ``changes``."""
-    own = {**method_class(method).train_with, **(changes or {})}
+def training_settings(
+    method: str, changes: Mapping[str, Any] | None = None, *, preset: str = "default"
+) -> TrainSettings:
+    """How a method is trained: general defaults, the method's, the preset's, then ``changes``."""
+    kind = method_class(method)
+    own = {**kind.train_with, **kind.train_presets.get(preset, {}), **(changes or {})}
     return build(TrainSettings, own, where="training")
 
 

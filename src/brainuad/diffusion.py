@@ -13,13 +13,14 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
+from brainuad import training_published
 from brainuad.augment import Augment, augment
 from brainuad.denoiser import as_column
 from brainuad.difference import Sign, one_sided
 from brainuad.layers import Embedding
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
 from brainuad.noise import coarse, pyramid
-from brainuad.rng import Rng
+from brainuad.rng import Rng, seed_of
 from brainuad.schedule import Cosine, LinearBeta, ScaledLinear, Schedule
 from brainuad.simplex import simplex
 from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
@@ -64,13 +65,22 @@ class Noise:
     kind: Literal["simplex", "gaussian", "coarse", "pyramid"] = "simplex"
     """Fractal simplex noise, white noise, blurred noise on a grid, or noise of many scales."""
     shared: bool = False
-    """Simplex: one noise image for the whole batch, as published, instead of one per image."""
+    """Simplex: one noise image for a whole batch of training, and in detection one for all slices
+    of all scans, as published, instead of one per image."""
     normalise: bool = False
     """Simplex: mean 0 and standard deviation 1 in each image; published noise has neither."""
     cell_px: float = 8.0
     """Coarse: distance between the nodes, in pixels."""
     discount: float = 0.8
     """Pyramid: factor on the noise of each coarser level, in (0, 1)."""
+
+    def stream(self, rng: Rng) -> Rng:
+        """Where detection draws from: each image's own stream, or the one that all share.
+
+        A batch of detection holds any slices of a scan, so what they share must not hang on it.
+        """
+        alike = self.shared and self.kind == "simplex"
+        return Rng([seed_of(0, "shared noise")] * len(rng)) if alike else rng
 
     def like(self, x: Images, *, rng: Rng) -> Images:
         """Noise in the shape of ``x``, from each image's own stream."""
@@ -126,6 +136,7 @@ class Diffusion(Method):
     space = "pixel"
     stages: ClassVar[Mapping[str, float]] = {"denoiser": 1.0}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.BEHRENDT
     Options = DiffusionOptions
 
     def __init__(self, options: Any = None):
@@ -214,7 +225,8 @@ class Diffusion(Method):
         """Residual to the mean of the restorations from each level; fresh noise for each."""
         self.check_fitted()
         levels, noise = self.options.levels, self.options.noise
-        eps = [noise.like(x, rng=rng.fork("noise", n)) for n in levels]
+        drawn = noise.stream(rng)
+        eps = [noise.like(x, rng=drawn.fork("noise", n)) for n in levels]
         healthy = torch.stack(self.restorations(x, brain, eps)).mean(0) * brain
         return Detection(anomaly=self.residual(x, healthy) * brain, healthy=healthy)
 

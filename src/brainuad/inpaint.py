@@ -18,6 +18,13 @@ Count = Annotated[int, Field(ge=1)]
 Cells = Bool[Tensor, "batch 1 *space"]
 PredictEps = Callable[[Images, Int[Tensor, " batch"]], Images]
 """(noised image, step of each image) -> the noise in it."""
+Draw = Callable[..., Images]
+"""(images, rng=one stream per image) -> noise in their shape."""
+
+
+def white(x: Images, *, rng: Rng) -> Images:
+    """Standard normal numbers."""
+    return rng.normal_like(x)
 
 
 def walk_down(start: int, steps: int) -> tuple[int, ...]:
@@ -41,6 +48,7 @@ def inpaint(
     resamples: int = 1,
     init: Literal["qsample", "noise"] = "qsample",
     eta: float = 0.0,
+    noise: Draw = white,
     rng: Rng,
 ) -> Images:
     """The image with its marked part sampled anew and every other element bit for bit the same.
@@ -58,6 +66,7 @@ def inpaint(
         resamples: how often each step is taken; in between the image is noised back again.
         init: start the marked part from the noised image, or from noise without any image.
         eta: share of fresh noise in a step; 0 none (DDIM), 1 as in DDPM.
+        noise: the noise that the network was trained on.
         rng: one stream per image; nothing depends on the other images.
 
     Raises:
@@ -72,15 +81,17 @@ def inpaint(
             f"inpaint: eta {eta}, {resamples} resamples; give 0 .. 1, and at least 1 resample"
         )
     levels = zip(*(level.tolist() for level in schedule.chain(indices)), strict=True)
-    z = noised(start_from(z0, mask, init), float(schedule.abar[start]), rng.fork("start"))
+    z = noised(start_from(z0, mask, init), float(schedule.abar[start]), rng.fork("start"), noise)
     for t, (abar, before) in zip(indices, levels, strict=True):
         when = torch.full((len(z0),), t, device=z0.device)
         for turn in range(resamples):
             own = rng.fork("inpaint", t, turn)
-            moved = step_back(z, predict_eps(z, when), (abar, before), eta, own.fork("fresh"))
-            z = torch.where(mask, moved, noised(z0, before, own.fork("known")))
+            eps = predict_eps(z, when)
+            fresh = noise(z, rng=own.fork("fresh")) if eta > 0 else None
+            moved = step_back(z, eps, (abar, before), eta, fresh)
+            z = torch.where(mask, moved, noised(z0, before, own.fork("known"), noise))
             if before < 1 and turn + 1 < resamples:
-                z = noised(z, abar / before, own.fork("back"))
+                z = noised(z, abar / before, own.fork("back"), noise)
     return z
 
 
@@ -89,18 +100,20 @@ def start_from(z0: Images, mask: Cells, init: Literal["qsample", "noise"]) -> Im
     return z0.masked_fill(mask, 0) if init == "noise" else z0
 
 
-def noised(z: Images, left: float, rng: Rng) -> Images:
+def noised(z: Images, left: float, rng: Rng, noise: Draw) -> Images:
     """``z`` with the share ``left`` of its variance, filled up by noise; ``z`` itself at 1."""
-    return z if left == 1 else left**0.5 * z + (1 - left) ** 0.5 * rng.normal_like(z)
+    return z if left == 1 else left**0.5 * z + (1 - left) ** 0.5 * noise(z, rng=rng)
 
 
-def step_back(z: Images, eps: Images, levels: tuple[float, float], eta: float, rng: Rng) -> Images:
+def step_back(
+    z: Images, eps: Images, levels: tuple[float, float], eta: float, noise: Images | None
+) -> Images:
     """One step from the first level to the second (Song et al. 2021, Eq. 12)."""
     abar, before = levels
     on_x0, on_z, fresh = ddim_coefficients(abar, before, eta)
     x0 = (z - (1 - abar) ** 0.5 * eps) / abar**0.5
     moved = on_x0 * x0 + on_z * z
-    return moved + fresh * rng.normal_like(z) if fresh > 0 else moved
+    return moved if noise is None else moved + fresh * noise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,11 @@
 """What methods share that work on latents of a KL autoencoder: its stage, its scale, the cache."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool
+from pydantic import Field
 from torch import Tensor
 
 from brainuad.augment import Augment, augment
@@ -32,7 +33,7 @@ class LatentOptions:
     """Weight of the Kullback-Leibler term in the autoencoder's loss."""
     critic: CriticOptions | None = None
     """A critic that makes the autoencoder's images sharp; None: none."""
-    latent_scale: float | None = None
+    latent_scale: Annotated[float, Field(gt=0)] | None = None
     """Factor on latents; None: 1 / standard deviation, measured on the training images."""
     augment: Augment | None = None
     """Random changes of the training images."""

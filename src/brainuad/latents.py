@@ -1,5 +1,6 @@
 """Latents of the training images, encoded once: encoding costs more than a training step."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,6 +12,8 @@ from brainuad.types import Brain, Images
 
 Encode = Callable[[Batch, int], tuple[Images, Brain]]
 """(batch, number of the copy) -> (mean and log-variance as channels, cells inside the brain)."""
+LEAST_USED = 0.5
+"""Share of a codebook that its perplexity should reach before a denoiser learns from it."""
 
 
 class LatentCache(Batches):
@@ -77,3 +80,15 @@ def deviation_of(codes: Float[Tensor, "codes latent"], counts: Int[Tensor, " cod
     share = (counts / counts.sum())[:, None] / codes.shape[1]
     mean = (share * codes).sum()
     return max(1e-6, float((share * (codes - mean).square()).sum().sqrt()))
+
+
+def warn_unused(perplexity: float, codes: int) -> None:
+    """Say so when a denoiser is about to learn from a codebook that is mostly unused."""
+    if perplexity < LEAST_USED * codes:
+        logging.getLogger(__name__).warning(
+            "codebook of %d codes: perplexity %.0f, less than %g of them; train the autoencoder "
+            "longer or use fewer codes",
+            codes,
+            perplexity,
+            LEAST_USED,
+        )

@@ -107,14 +107,18 @@ class KLScorer:
                 "first at least 1 and not after the last"
             )
 
+    def check(self, steps: int) -> None:
+        """Refuse a window beyond a schedule of so many steps."""
+        if self.window is not None and self.window[1] >= steps:
+            raise UsageError(
+                f"likelihood: window up to step {self.window[1]} of {steps}; the last step is "
+                f"{steps - 1}"
+            )
+
     def steps(self, schedule: Schedule) -> tuple[int, ...]:
         """The steps that are asked, rising."""
+        self.check(schedule.steps)
         first, last = self.window or snr_window(schedule)
-        if last >= schedule.steps:
-            raise UsageError(
-                f"likelihood: window up to step {last} of {schedule.steps}; the last step is "
-                f"{schedule.steps - 1}"
-            )
         return tuple(range(max(first, 1), last + 1, self.stride))
 
     def calls(self, schedule: Schedule) -> int:

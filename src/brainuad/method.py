@@ -96,6 +96,8 @@ class Method(nn.Module, ABC):
     """Training stages in order, with their share of a time budget; empty for closed forms."""
     train_with: ClassVar[Mapping[str, Any]] = {}
     """Settings of the training that suit this method, where the person asks for nothing else."""
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Settings of the training that belong to a preset, on top of these: as published."""
     Options: ClassVar[type]
     """Frozen dataclass of every option with its default."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}

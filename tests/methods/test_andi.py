@@ -7,6 +7,7 @@ from brainuad import testing
 from brainuad.config import build
 from brainuad.method import preset_options
 from brainuad.methods.andi import Andi, AndiOptions
+from brainuad.types import UsageError
 
 
 class Knows(nn.Module):
@@ -81,3 +82,8 @@ def test_only_differences_of_the_asked_sign_count(sign, seen):
 def test_the_published_window_is_asked_step_by_step():
     steps = AndiOptions().scorer.steps(made().schedule)
     assert steps == tuple(range(75, 200))
+
+
+def test_a_window_beyond_the_schedule_is_refused_before_any_training():
+    with pytest.raises(UsageError, match="window up to step 2000 of 1000; the last step is 999"):
+        build(AndiOptions, {"scorer": {"window": (75, 2000)}}, where="andi")

@@ -3,6 +3,7 @@ import torch
 
 from brainuad import testing
 from brainuad.config import build
+from brainuad.latents import warn_unused
 from brainuad.method import preset_options
 from brainuad.methods.latent_ddpm import LatentDdpm, LatentDdpmOptions
 from brainuad.types import UsageError
@@ -94,6 +95,8 @@ def test_the_scale_gives_latents_of_unit_deviation():
         ({"repaint": {"start": 10, "steps": 20}}, "repaint in 20 steps from step 10"),
         ({"autoencoder": {"preset": "tiny", "codes": 5000}}, "5000 codes; use at most 2048"),
         ({"percentile": 100.0}, "percentile"),
+        ({"map": {"kind": "score", "sign": "dark"}}, "sign and reference have no meaning"),
+        ({"scorer": {"window": (75, 1000)}}, "window up to step 1000 of 1000"),
     ],
 )
 def test_options_that_cannot_be_are_refused(changes, match):
@@ -104,3 +107,10 @@ def test_options_that_cannot_be_are_refused(changes, match):
 def test_an_autoencoder_that_was_never_fitted_is_noticed():
     with pytest.raises(Exception, match="not fitted yet; call fit"):
         found(made().eval(), testing.lesioned("axial"))
+
+
+def test_a_codebook_that_is_mostly_unused_is_said(caplog):
+    warn_unused(300.0, 512)
+    assert not caplog.records
+    warn_unused(100.0, 512)
+    assert "codebook of 512 codes: perplexity 100, less than 0.5 of them; train" in caplog.text

@@ -10,6 +10,7 @@ from brainuad.config import build
 from brainuad.method import preset_options
 from brainuad.methods.mad_ad import MadAd, MadAdOptions
 from brainuad.rng import Rng
+from brainuad.types import UsageError
 
 
 def made(preset="tiny", **options):
@@ -234,3 +235,34 @@ def test_published_presets_have_the_published_parts(preset):
     assert (options.size, options.dropout, options.steps, options.eta) == ("L", 0.4, 10, 0.5)
     assert options.latent_scale == pytest.approx(0.18215)
     assert options.map.gate is False
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"map": {"source": "latent", "sign": "dark"}}, "map.sign has no meaning .* the latent"),
+        ({"map": {"source": "mask", "reference": "input"}}, "map.reference has no meaning"),
+        ({"map": {"source": "mask", "squared": True}}, "map.squared has no meaning"),
+        ({"walk": (12, 3)}, r"walk \(12, 3\) of 10 steps; give falling indices between 9 and 0"),
+        ({"walk": (3, 3)}, "give falling indices"),
+        ({"walk": ()}, "give falling indices"),
+        ({"eta": 1.5}, "eta 1.5; give 0 to 1"),
+        ({"latent_scale": 0.0}, "latent_scale"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_any_training(options, match):
+    with pytest.raises(UsageError, match=match):
+        made(**options)
+
+
+def test_a_map_of_the_predicted_mask_is_a_share_that_is_not_cut():
+    method = made(map={"source": "mask", "clip": 0.25, "smooth_px": (0.0,)})
+    batch = testing.lesioned("axial", 2)
+    flagged = cells(batch, method)
+    flagged[..., 2, 3] = True
+    z = method.scale * method.autoencoder.encode(2 * batch.x - 1)[0]
+    method.denoiser = Says(torch.zeros_like(z[:1]), flagged)
+    found = method.detect(batch.x, torch.ones_like(batch.brain), rng=Rng([1, 2])).anomaly
+    high, low = (torch.tensor(v).sigmoid().item() for v in (4.0, -4.0))
+    assert found.max().item() == pytest.approx(high, abs=1e-5)
+    assert found.min().item() == pytest.approx(low, abs=1e-5)

@@ -64,7 +64,7 @@ class Entry:
         """How this entry is trained: as suits the method, then as ``common`` says otherwise."""
         general = to_dict(TrainSettings())
         changes = {k: v for k, v in to_dict(common).items() if v != general[k]}
-        common = training_settings(self.method, changes)
+        common = training_settings(self.method, changes, preset=self.preset)
         if self.steps is not None:
             return replace(common, steps=self.steps, epochs=None, time_budget=None)
         if self.time_budget is not None:

@@ -84,7 +84,7 @@ def defaults_for(base: Mapping[str, Any]) -> dict[str, Any]:
         "modality": modality,
         "recipe": RECIPES.get(modality, "default-t1"),
         method: to_dict(options),
-        "training": to_dict(training_settings_of(method)),
+        "training": to_dict(training_settings_of(method, preset=preset)),
         "postprocess": to_dict(Postprocess()),
     }
 

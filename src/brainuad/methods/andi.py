@@ -40,6 +40,11 @@ class AndiOptions(DiffusionOptions):
     scorer: KLScorer = field(default_factory=published_scorer)
     """Which steps are asked, how errors are weighted, and how they are averaged."""
 
+    def __post_init__(self) -> None:
+        """Refuse a window that the schedule does not have."""
+        super(AndiOptions, self).__post_init__()
+        self.scorer.check(self.steps)
+
 
 def scored(stride: int) -> dict[str, Any]:
     """The published scorer at every ``stride``-th step."""

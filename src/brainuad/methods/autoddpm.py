@@ -98,7 +98,8 @@ class Autoddpm(Reverse):
     def walked(self, x: Images, level: int, rng: Rng) -> Images:
         """Images in [0, 1] noised to a level and walked back down the chain."""
         own = rng.fork("walk", level)
-        eps = self.options.noise.like(x, rng=own.fork("noise"))
+        noise = self.options.noise
+        eps = noise.like(x, rng=noise.stream(own).fork("noise"))
         end = self.walk(self.noised(2 * x - 1, eps, level), level, rng=own)
         return ((end + 1) / 2).clamp(0, 1)
 
@@ -127,6 +128,7 @@ class Autoddpm(Reverse):
             steps=self.paint_steps,
             resamples=self.options.resamples,
             eta=self.options.eta,
+            noise=self.options.noise.like,
             rng=rng,
         )
         return torch.where(mask, ((painted + 1) / 2).clamp(0, 1), x)

@@ -8,19 +8,18 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
+from brainuad import training_published
 from brainuad.augment import Augment, augment
 from brainuad.critic import CriticOptions, fit_autoencoder
-from brainuad.difference import Sign, one_sided
 from brainuad.inpaint import Repaint
-from brainuad.latents import LatentCache, deviation_of, split
+from brainuad.latent_map import LatentMap
+from brainuad.latents import LatentCache, deviation_of, split, warn_unused
 from brainuad.likelihood import KLScorer, percentile
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
 from brainuad.noise import brain_share
 from brainuad.rng import Rng
 from brainuad.schedule import LinearBeta, ScaledLinear
-from brainuad.smooth import gaussian_blur
 from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
 from brainuad.unet import UNet, UNetOptions
 from brainuad.vq import Latents, VqAutoencoder, VqOptions, perplexity
@@ -32,20 +31,6 @@ Scores = Float[Tensor, "batch 1 *cells"]
 Count = Annotated[int, Field(ge=1)]
 SCHEDULES = {"scaled_linear": ScaledLinear, "linear": LinearBeta}
 LARGEST_CACHED = 2048  # codes are cached by number at half precision, exact up to here
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MapOptions:
-    """How the healthy counterpart becomes an anomaly map."""
-
-    kind: Literal["smoothed", "masked", "residual", "score"] = "smoothed"
-    """Residual times the smoothed mask, times the mask itself, or alone; or the latent score."""
-    reference: Literal["input", "reconstruction"] = "input"
-    """What the healthy image is compared with: the input, or the autoencoder's view of it."""
-    sign: Sign = "absolute"
-    """Which differences count: both, only darker, or only brighter than healthy."""
-    mask_sigma: Annotated[float, Field(ge=0)] = 1.0
-    """Standard deviation of the Gaussian that smooths the mask, in latent cells."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +65,7 @@ class LatentDdpmOptions:
     """Random changes of the training images."""
     copies: Count = 1
     """Augmented copies of each image in the latent cache; the first is the image itself."""
-    map: MapOptions = field(default_factory=MapOptions)
+    map: LatentMap = field(default_factory=LatentMap)
     """How the anomaly map is made."""
 
     def __post_init__(self) -> None:
@@ -91,6 +76,7 @@ class LatentDdpmOptions:
                 f"{self.repaint.start} of {self.steps}; start below {self.steps} and take at most "
                 "start + 1 steps"
             )
+        self.scorer.check(self.steps)
         if self.autoencoder.sizes.codes > LARGEST_CACHED:
             raise UsageError(
                 f"latent_ddpm: {self.autoencoder.sizes.codes} codes; use at most {LARGEST_CACHED}"
@@ -151,6 +137,7 @@ class LatentDdpm(Method):
     space = "latent"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "denoiser": 0.65}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3, "batch_size": 16}
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.LINEAGE
     Options = LatentDdpmOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": OURS,
@@ -185,6 +172,7 @@ class LatentDdpm(Method):
         fit_autoencoder(self.autoencoder, self.reconstruct, training, self.options.critic, minimise)
         codes = LatentCache(training, self.encode, copies=self.options.copies)
         self.measure(codes)
+        warn_unused(float(self.perplexity), self.options.autoencoder.sizes.codes)
         minimise("denoiser", self.denoiser, self.loss, codes)
         self.denoiser.eval()
         self.set_threshold(rest)
@@ -288,12 +276,4 @@ class LatentDdpm(Method):
 
     def anomaly_map(self, difference: Images, mask: Cells, score: Scores) -> AnomalyMap:
         """The map that the options ask for, at the pixels of ``difference``."""
-        how, size = self.options.map, difference.shape[2:]
-        if how.kind == "score":
-            return F.interpolate(score, size=size, mode="nearest")
-        residual = one_sided(difference, how.sign).mean(1, keepdim=True)
-        if how.kind == "residual":
-            return residual
-        weight = F.interpolate(mask.to(residual), size=size, mode="nearest")
-        sigma = how.mask_sigma * self.autoencoder.factor if how.kind == "smoothed" else 0.0
-        return residual * gaussian_blur(weight, sigma)
+        return self.options.map(difference, mask, score, factor=self.autoencoder.factor)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch.nn import functional as F
 
+from brainuad import training_published
 from brainuad.autoencoder import Latents
 from brainuad.difference import Sign, one_sided
 from brainuad.latent_method import Cells, LatentMethod, LatentOptions
@@ -16,7 +18,7 @@ from brainuad.rng import Rng
 from brainuad.sample import MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
 from brainuad.smooth import gaussian_blur
-from brainuad.types import AnomalyMap, Brain, Images, PerItem
+from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
 from brainuad.unet import mad_ad_unet
 
 __all__ = ["MadAd"]
@@ -35,11 +37,25 @@ class MapOptions:
     sign: Sign = "absolute"
     """Which differences count: both, only darker, or only brighter than healthy."""
     clip: float = 0.25
-    """Differences are cut here and divided by it; intensities run from -1 to 1. 0: no cut."""
+    """Differences are cut here and divided by it; intensities run from -1 to 1. 0: no cut. A
+    predicted mask is a share already and is not cut."""
     smooth_px: tuple[float, ...] = (5.0,)
     """Standard deviations in pixels of the Gaussians; several: the mean of the smoothed maps."""
     gate: bool = False
     """Keep the map only near cells that were flagged at some step."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that the source has no use for."""
+        if self.source == "image":
+            return
+        ignored = {"sign": self.sign != "absolute", "reference": self.reference == "input"}
+        ignored["squared"] = self.squared and self.source == "mask"
+        wrong = [name for name, given in ignored.items() if given]
+        if wrong:
+            raise UsageError(
+                f"mad_ad: map.{wrong[0]} has no meaning for a map from the {self.source}; leave it "
+                "out, or take the map from the image"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +83,18 @@ class MadAdOptions(LatentOptions):
     map: MapOptions = field(default_factory=MapOptions)
     """How the anomaly map is made."""
 
+    def __post_init__(self) -> None:
+        """Refuse a walk that the schedule does not have."""
+        walk = self.walk or (0,)
+        falls = all(a > b for a, b in pairwise(walk))
+        if not falls or walk[-1] < 0 or walk[0] >= self.steps or self.walk == ():
+            raise UsageError(
+                f"mad_ad: walk {self.walk} of {self.steps} steps; give falling indices between "
+                f"{self.steps - 1} and 0"
+            )
+        if not 0 <= self.eta <= 1:
+            raise UsageError(f"mad_ad: eta {self.eta}; give 0 to 1")
+
 
 OURS_MAP = {"smooth_px": [1.0, 2.5], "clip": 0.5, "gate": True}
 OURS = {
@@ -84,6 +112,7 @@ PAPER = {
     "latent_scale": 0.18215,
     "size": "L",
     "dropout": 0.4,
+    "critic": {"start": 50_001},
 }
 
 
@@ -114,6 +143,7 @@ class MadAd(LatentMethod):
         "lr": {"autoencoder": 1e-3, "denoiser": 2e-3},
         "batch_size": 16,
     }
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.MAD_AD
     Options = MadAdOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": OURS,
@@ -234,7 +264,8 @@ class MadAd(LatentMethod):
         else:
             before = reference if how.reference == "reconstruction" else 2 * x - 1
             difference = one_sided(before - healthy, how.sign).mean(1, keepdim=True)
-        anomaly = smoothed(cut(difference, how), how.smooth_px)
+        size = difference if how.source == "mask" else cut(difference, how)
+        anomaly = smoothed(size, how.smooth_px)
         return anomaly * upsample(dilated(walk.flagged), x) if how.gate else anomaly
 
 

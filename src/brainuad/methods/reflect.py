@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from brainuad import training_published
 from brainuad.autoencoder import Latents
 from brainuad.corrupt import WalkLaw, draw_walks
 from brainuad.difference import Sign, one_sided
@@ -81,8 +82,12 @@ PAPER = {
     "latent_scale": 0.18215,
     "size": "L",
     "dropout": 0.4,
-    "augment": {"rotation_deg": 0.0, "mirror": False, "gamma": 0.0, "bias": 0.0, "noise": 0.0},
+    "augment": {
+        **{"rotation_deg": 0.0, "mirror": False, "gamma": 0.0, "bias": 0.0, "noise": 0.0},
+        "brightness": 0.1,
+    },
     "copies": 2,
+    "critic": {"start": 50_001},
 }
 
 
@@ -102,6 +107,7 @@ class Reflect(LatentMethod):
     paper = "Beizaee et al. 2025, MICCAI, arXiv 2508.02889"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "flow": 0.65}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": {"autoencoder": 1e-3, "flow": 2e-3}}
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.REFLECT
     Options = ReflectOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": OURS,

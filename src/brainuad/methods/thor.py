@@ -106,7 +106,8 @@ class Thor(Reverse):
         self, x: Images, brain: Brain, level: int, rng: Rng
     ) -> tuple[AnomalyMap, Images]:
         """Map and healthy counterpart of one walk."""
-        eps = self.options.noise.like(x, rng=rng.fork("noise"))
+        noise = self.options.noise
+        eps = noise.like(x, rng=noise.stream(rng).fork("noise"))
         maps: list[AnomalyMap] = []
 
         def change(now: int, x0: Images, then: int) -> Images | None:

@@ -1,0 +1,58 @@
+"""How published systems were trained, for the presets that follow them.
+
+Numbers as papers and released code give them; what no source states is said beside it.
+"""
+
+from typing import Any
+
+_BEHRENDT: dict[str, Any] = {
+    "batch_size": 32,
+    "epochs": 1600,
+    "warmup": 0.0,
+    "final_lr": 1.0,
+    "betas": (0.9, 0.999),
+    "ema_decay": 0.0,
+    "clip": None,
+}
+BEHRENDT: dict[str, dict[str, Any]] = {
+    "paper": {**_BEHRENDT, "lr": 1e-5},
+    "code": {**_BEHRENDT, "lr": 1e-4},
+}
+"""DDPM, pDDPM, mDDPM and cDDPM (Behrendt et al. 2023, 2025; Iqbal et al. 2023): Adam at a
+constant rate."""
+
+_BEIZAEE: dict[str, Any] = {
+    "batch_size": 96,
+    "betas": (0.9, 0.999),
+    "weight_decay": 1e-4,
+    "clip": None,
+}
+MAD_AD: dict[str, dict[str, Any]] = {
+    "paper": {
+        **_BEIZAEE,
+        "lr": {"autoencoder": 1e-4, "denoiser": 5e-4},
+        "epochs": 300,
+        "warmup": 0.033,
+        "final_lr": 0.08,
+        "ema_decay": 0.9999,
+    },
+    "code": {
+        **_BEIZAEE,
+        "lr": {"autoencoder": 1e-4, "denoiser": 4e-5},
+        "epochs": 200,
+        "warmup": 0.05,
+        "final_lr": 0.08,
+        "ema_decay": 0.0,
+    },
+}
+"""MAD-AD (Beizaee et al. 2025); the rate of the autoencoder is a choice here."""
+
+REFLECT: dict[str, dict[str, Any]] = {
+    "paper": {**_BEIZAEE, "lr": 1e-4, "epochs": 200, "warmup": 0.025, "final_lr": 0.5}
+}
+"""REFLECT (Beizaee et al. 2025)."""
+
+LINEAGE: dict[str, dict[str, Any]] = {
+    "lineage": {"lr": {"autoencoder": 1e-3, "denoiser": 2.5e-5}, "ema_decay": 0.0}
+}
+"""Later code of the authors of the latent DDPM; the rate of the autoencoder is a choice here."""
