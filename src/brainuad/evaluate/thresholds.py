@@ -124,7 +124,7 @@ def best_mean(
 
 
 def mean_row(
-    metric: str, subjects: Sequence[str], values: Sequence[float], writer: Writer, source: str
+    metric: str, subjects: Sequence[str], values: Sequence[float | int], writer: Writer, source: str
 ) -> list[Row]:
     """Mean over slices or scans, NaN dropped; subjects are what the interval resamples."""
     kept = [(s, v) for s, v in zip(subjects, values, strict=True) if not np.isnan(v)]

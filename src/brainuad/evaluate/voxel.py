@@ -196,11 +196,7 @@ def oracle_dice(scores: np.ndarray, lesion: np.ndarray) -> Oracle:
         Dice, and the threshold: voxels strictly above it make the best mask. The lowest one is
         taken among equals.
     """
-    return oracle_of_counts(exact_counts(scores, _with_lesion(lesion, "oracle Dice")))
-
-
-def oracle_of_counts(counts: Counts) -> Oracle:
-    """The same from counts, which may be of several scans; see :func:`oracle_dice`."""
+    counts = exact_counts(scores, _with_lesion(lesion, "oracle Dice"))
     dice = dice_of_counts(counts.lesion, counts.other)
     best = int(np.argmax(dice))
     below = counts.scores[best - 1] if best else np.nextafter(counts.scores[0], -np.inf)

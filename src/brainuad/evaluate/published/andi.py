@@ -46,9 +46,7 @@ def yen_mask(anomaly: np.ndarray) -> Mask:
     """
     if anomaly.min() == anomaly.max():
         return np.zeros(anomaly.shape, bool)
-    with np.errstate(divide="ignore", invalid="ignore"):  # empty ends of the histogram
-        threshold = float(threshold_yen(anomaly))
-    return ndimage.binary_dilation(anomaly > threshold)
+    return ndimage.binary_dilation(anomaly > float(threshold_yen(anomaly)))
 
 
 PROTOCOL = Protocol(

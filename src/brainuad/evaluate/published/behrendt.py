@@ -39,7 +39,7 @@ class Variant:
     def validated(self, study: Study) -> float:
         """Threshold of the highest pooled Dice on the validation scans."""
         pairs = ((self.map(case), truth_of(case)) for case in study.validation())
-        found = _searched_all(pairs) if self.exhaustive else behrendt_threshold(pairs)
+        found = exhaustive_search(pairs) if self.exhaustive else behrendt_threshold(pairs)
         if not found.dice:
             raise DataError(
                 f"protocol {study.protocol.name}: no threshold finds a lesion voxel of the "
@@ -53,12 +53,25 @@ class Variant:
 
     def best(self, anomaly: np.ndarray, lesion: np.ndarray) -> Oracle:
         """The search on one scan's own label."""
-        return (voxel.oracle_dice if self.exhaustive else bisection)(anomaly, lesion)
+        pair = (anomaly, lesion)
+        return exhaustive_search([pair]) if self.exhaustive else bisection(*pair)
 
 
-def _searched_all(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> Oracle:
-    counts = voxel.pool([voxel.exact_counts(anomaly, lesion) for anomaly, lesion in pairs])
-    return voxel.oracle_of_counts(counts) if counts.lesion.any() else Oracle(0.0, 0.0)
+def exhaustive_search(parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Oracle:
+    """Highest pooled Dice over the threshold 0 and every value of the maps; the lowest such one.
+
+    Args:
+        parts: maps >= 0 with their lesions; there may be none, then the Dice is 0.
+    """
+    counts = voxel.pool([voxel.exact_counts(anomaly, lesion) for anomaly, lesion in parts])
+    dice = np.nan_to_num(voxel.dice_of_counts(counts.lesion, counts.other))
+    limits = np.concatenate([[0.0], counts.scores[:-1]])  # strictly below each group
+    if counts.scores[0] == 0:  # no threshold marks what scores 0
+        dice, limits = dice[1:], limits[1:]
+    if not dice.size:
+        return Oracle(0.0, 0.0)
+    best = int(np.argmax(dice))
+    return Oracle(float(dice[best]), float(limits[best]))
 
 
 def judge(study: Study, variant: Variant) -> Evaluation:
@@ -72,7 +85,7 @@ def judge(study: Study, variant: Variant) -> Evaluation:
     found.sort(key=lambda line: line["subject"])
     subjects, writer = [line["subject"] for line in found], study.writer
 
-    def column(name: str) -> list[float]:
+    def column(name: str) -> list[float | int]:
         return [line[name] for line in found]
 
     source = study.protocol.threshold_source
@@ -97,8 +110,8 @@ def _scored(case: Case, variant: Variant, threshold: float) -> dict[str, float |
     }
 
 
-_CODE = Variant(prepare=filter_residual, exhaustive=False, dropped=LARGEST_DROPPED)
-_PAPER = Variant(prepare=filter_residual_paper, exhaustive=True, dropped=LARGEST_DROPPED - 1)
+CODE_STEPS = Variant(prepare=filter_residual, exhaustive=False, dropped=LARGEST_DROPPED)
+PAPER_STEPS = Variant(prepare=filter_residual_paper, exhaustive=True, dropped=LARGEST_DROPPED - 1)
 _GRID = "volumes of 96 x 96 x 50 at 2 mm"
 _EMPTY = "Dice is 0 where something is marked; NaN (nothing marked; every AUPRC) is dropped"
 _NOTES = (
@@ -124,7 +137,7 @@ CODE = Protocol(
     empty=_EMPTY,
     notes=_NOTES,
     validation="lesion",
-    judge=lambda study: judge(study, _CODE),
+    judge=lambda study: judge(study, CODE_STEPS),
 )
 PAPER = Protocol(
     name="behrendt-paper",
@@ -145,5 +158,5 @@ PAPER = Protocol(
     empty=_EMPTY,
     notes=_NOTES,
     validation="lesion",
-    judge=lambda study: judge(study, _PAPER),
+    judge=lambda study: judge(study, PAPER_STEPS),
 )
