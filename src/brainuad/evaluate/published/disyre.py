@@ -37,7 +37,7 @@ def sampled(case: Case, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """
     scores, lesion = case.anomaly.ravel(), truth_of(case).ravel()
     if scores.size <= SAMPLED:
-        return scores, lesion
+        return scores.copy(), lesion.copy()
     words = ("disyre-upd", case.subject, case.kind)
     rng = np.random.Generator(np.random.PCG64(seed_of(seed, *words)))
     chosen = rng.choice(scores.size, SAMPLED, replace=False, shuffle=False)
