@@ -77,9 +77,8 @@ def pooled_ap(maps, truths):
 def neighbours(volume, offsets, *, mirrored):
     """Values around every voxel: (voxel, neighbour)."""
     reach = 3
-    mode = {"mode": "symmetric"} if mirrored else {"mode": "constant"}
     widths = [(reach, reach) if n > 1 or not mirrored else (0, 0) for n in volume.shape]
-    padded = np.pad(volume, widths, **mode)
+    padded = np.pad(volume, widths, mode="symmetric" if mirrored else "constant")
     found = []
     for offset in offsets:
         part = tuple(

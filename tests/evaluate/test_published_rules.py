@@ -173,7 +173,10 @@ def test_nobody_is_in_validation_and_test():
 
 
 def test_validation_lesions_that_no_threshold_finds_are_refused():
-    dead = [dataclasses.replace(c, anomaly=np.zeros(SHAPE, np.float32)) for c in others("behrendt")]
+    dead = [
+        dataclasses.replace(c, anomaly=np.zeros(SHAPE, np.float32))
+        for c in called(cohort(SHAPE), "v")
+    ]
     for name in ("behrendt", "behrendt-paper"):
         with pytest.raises(DataError, match=f"{name}: no threshold finds a lesion voxel"):
             evaluate(cohort(SHAPE), thresholds={}, protocol=name, validation=dead)

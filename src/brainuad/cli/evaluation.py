@@ -195,7 +195,9 @@ def run_evaluation(
     chosen = protocol_called(protocol)
     others = validation_pairs(chosen, *validation)
     found = pairs(maps, truth)
-    thresholds = thresholds_of(found, model)
+    if chosen.judge is not None and model is not None:
+        raise UsageError(f"protocol {protocol}: has thresholds of its own; leave --model out")
+    thresholds = thresholds_of(found, model) if chosen.judge is None else {}
     result = evaluate(
         followed(found, quiet=quiet),
         thresholds=thresholds,
