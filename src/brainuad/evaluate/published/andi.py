@@ -46,7 +46,9 @@ def yen_mask(anomaly: np.ndarray) -> Mask:
     """
     if anomaly.min() == anomaly.max():
         return np.zeros(anomaly.shape, bool)
-    return ndimage.binary_dilation(anomaly > float(threshold_yen(anomaly)))
+    with np.errstate(divide="ignore"):  # shares that single precision rounds to 1 are no candidates
+        threshold = float(threshold_yen(anomaly))
+    return ndimage.binary_dilation(anomaly > threshold)
 
 
 PROTOCOL = Protocol(
