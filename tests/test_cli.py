@@ -19,6 +19,7 @@ from brainuad.cli import main
 from brainuad.cli.basics import spread
 from brainuad.cli.registry import field_meanings, options
 from brainuad.detector import Detector
+from brainuad.evaluate.protocols import PROTOCOLS
 from brainuad.method import method_class, method_names
 from brainuad.nifti import read_scan, write_volume
 from brainuad.phantom import phantom
@@ -638,6 +639,82 @@ def test_evaluate_says_what_is_wrong(
     assert got == code
     assert message in said
     assert not (tmp_path / "o").exists()
+
+
+def renamed(found: Path, cohort: Path, folder: Path) -> tuple[Path, Path]:
+    """The same maps and lesions under the names of other subjects."""
+    for source, kind in ((found, "anomalymap"), (cohort / "truth", "lesion")):
+        (folder / kind).mkdir()
+        for path in source.glob(f"*_{kind}.nii.gz"):
+            (folder / kind / path.name.replace("test", "ill")).write_bytes(path.read_bytes())
+    for path in found.glob("*_brain.nii.gz"):
+        place = folder / "anomalymap" / path.name.replace("test", "ill")
+        place.write_bytes(path.read_bytes())
+    return folder / "anomalymap", folder / "lesion"
+
+
+def test_evaluate_with_labelled_validation_scans(run, cohort: Path, found: Path, tmp_path: Path):
+    maps, lesions = renamed(found, cohort, tmp_path)
+    code, said = run(
+        "evaluate", "-i", found, "--truth", cohort / "truth", "-o", tmp_path / "o",
+        "--protocol", "behrendt", "--validation", maps, "--validation-truth", lesions,
+    )  # fmt: skip
+    assert code == 0, said
+    assert "warning: protocol behrendt: the threshold is chosen on the lesions of" in said
+    results = (tmp_path / "o" / "results.csv").read_text()
+    assert "dice_at_validation" in results
+    assert ",behrendt,labelled-validation" in results
+    page = (tmp_path / "o" / "index.html").read_text()
+    assert "published grid: volumes of 96 x 96 x 50 at 2 mm" in page
+    assert "Dice at the threshold of the validation scans" in page
+
+
+def test_evaluate_with_healthy_validation_scans(run, cohort: Path, found: Path, tmp_path: Path):
+    maps, _ = renamed(found, cohort, tmp_path)
+    code, said = run(
+        "evaluate", "-i", found, "--truth", cohort / "truth", "-o", tmp_path / "o",
+        "--protocol", "uad-imag", "--validation", maps,
+    )  # fmt: skip
+    assert code == 0, said
+    assert "(oracle)" in said
+    assert "dice_at_fpr_0.01" in (tmp_path / "o" / "results.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["behrendt"], 2, "give them as validation= (--validation FOLDER)"),
+        (["behrendt", "--validation", "{found}"], 2, "give --validation-truth FOLDER or TSV"),
+        (["behrendt", "--validation-truth", "{truth}"], 2, "given without maps"),
+        (["kascenas", "--validation", "{found}"], 2, "takes no validation scans"),
+        (["uad-imag", "--validation", "{truth}"], 66, "no X_anomalymap.nii.gz"),
+        (
+            ["behrendt", "--validation", "{found}", "--validation-truth", "{truth}"],
+            65,
+            "is in both validation and test",
+        ),
+        (["andi", "--model", "{found}"], 2, "has thresholds of its own; leave --model out"),
+        (["meissen"], 65, "takes number 15 to 124 of 155 slices"),
+    ],
+)
+def test_evaluate_says_what_a_published_protocol_lacks(
+    run, cohort, found: Path, tmp_path: Path, words: list[str], code: int, message: str
+):
+    places = {"found": found, "truth": cohort / "truth"}
+    got, said = run(
+        "evaluate", "-i", found, "--truth", cohort / "truth", "-o", tmp_path / "o",
+        "--protocol", *(word.format(**places) for word in words),
+    )  # fmt: skip
+    assert got == code
+    assert message in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_help_of_evaluate_names_every_protocol(run):
+    code, said = run("evaluate", "--help")
+    assert code == 0
+    names = said.partition("Protocols: ")[2].partition(". brainuad info")[0]
+    assert names.replace(" ", "").split(",") == list(PROTOCOLS)
 
 
 def test_a_table_without_the_needed_column(run, found: Path, tmp_path: Path):

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from brainuad.cli.basics import progress_bar
+from rich.markup import escape
+
+from brainuad.cli.basics import progress_bar, say
 from brainuad.cli.inputs import table
 from brainuad.detector import Detector
 from brainuad.evaluate.case import Case
-from brainuad.evaluate.protocols import Evaluation, evaluate, protocol_called
+from brainuad.evaluate.protocols import Evaluation, Protocol, evaluate, protocol_called
 from brainuad.manifest import run_manifest, write_text
 from brainuad.nifti import read_mask, read_scan
 from brainuad.report.comparison import leaderboard, picks, result_charts
@@ -21,7 +23,7 @@ from brainuad.report.pages import Case as Shown
 from brainuad.report.planes import Volumes
 from brainuad.report.tables import write_results
 from brainuad.scan import Scan
-from brainuad.types import DataError, MissingError
+from brainuad.types import DataError, MissingError, UsageError
 
 MAP = "_anomalymap.nii.gz"
 TRUTHS = ("_lesion.nii.gz", "_label-lesion_mask.nii.gz", "_mask.nii.gz", "_gt.nii.gz", ".nii.gz")
@@ -76,10 +78,7 @@ def pairs(maps: Path, truth: Path) -> list[Pair]:
     if not maps.is_dir() or not truth.is_dir():
         lost = truth if maps.is_dir() else maps
         raise MissingError(f"{lost}: no such folder; check the path")
-    found = sorted(maps.glob(f"*{MAP}"))
-    if not found:
-        raise MissingError(f"{maps}: no X{MAP} in this folder; run brainuad detect first")
-    return [with_truth(path, truth) for path in found]
+    return [with_truth(path, truth) for path in maps_in(maps)]
 
 
 def from_row(row: Mapping[str, str], maps: Path, base: Path) -> Pair:
@@ -107,6 +106,51 @@ def with_truth(anomaly: Path, folder: Path) -> Pair:
         f"{folder}: no {stem}{TRUTHS[0]} for {anomaly.name}; add it, or name healthy scans in a "
         "table (columns map, lesion)"
     )
+
+
+def validation_pairs(chosen: Protocol, maps: Path | None, truth: Path | None) -> list[Pair] | None:
+    """Maps from which a protocol takes its threshold; None where it takes none.
+
+    Raises:
+        UsageError: they are missing, or given without need.
+        MissingError: no map in the folder, or a map without a truth.
+    """
+    if chosen.validation is None or maps is None:
+        if maps is not None or truth is not None:
+            raise UsageError(f"protocol {chosen.name}: {_unwanted(chosen, maps)}")
+        return None
+    if truth is not None:
+        return pairs(maps, truth)
+    if chosen.validation == "lesion":
+        raise UsageError(
+            f"protocol {chosen.name}: needs the lesions of its validation scans; give "
+            "--validation-truth FOLDER or TSV as well"
+        )
+    return [
+        Pair(anomaly=path, lesion=None, region=None, subject=stem, kind="clean")
+        for path in maps_in(maps)
+        for stem in [path.name.removesuffix(MAP)]
+    ]
+
+
+def _unwanted(chosen: Protocol, maps: Path | None) -> str:
+    if chosen.validation is None:
+        return "takes no validation scans; leave --validation and --validation-truth out"
+    return "--validation-truth is given without maps; give --validation FOLDER as well"
+
+
+def maps_in(folder: Path) -> list[Path]:
+    """The anomaly maps of a folder; at least one.
+
+    Raises:
+        MissingError: no such folder, or none in it.
+    """
+    if not folder.is_dir():
+        raise MissingError(f"{folder}: no such folder; check the path")
+    found = sorted(folder.glob(f"*{MAP}"))
+    if not found:
+        raise MissingError(f"{folder}: no X{MAP} in this folder; run brainuad detect first")
+    return found
 
 
 def thresholds_of(found: Sequence[Pair], model: Path | None) -> dict[float, float]:
@@ -139,31 +183,44 @@ def run_evaluation(
     *,
     protocol: str,
     model: Path | None,
+    validation: tuple[Path | None, Path | None] = (None, None),
     dataset: str,
     seed: int,
     quiet: bool,
 ) -> Path:
-    """Evaluate and write ``results.csv``, ``cases.csv`` and ``index.html``."""
+    """Evaluate and write ``results.csv``, ``cases.csv`` and ``index.html``.
+
+    ``validation`` names maps and truth from which some protocols take their threshold.
+    """
     chosen = protocol_called(protocol)
+    others = validation_pairs(chosen, *validation)
     found = pairs(maps, truth)
-    thresholds = thresholds_of(found, model)
+    if chosen.judge is not None and model is not None:
+        raise UsageError(f"protocol {protocol}: has thresholds of its own; leave --model out")
+    thresholds = thresholds_of(found, model) if chosen.judge is None else {}
     result = evaluate(
-        followed(found, quiet=quiet), thresholds=thresholds, protocol=chosen, seed=seed
+        followed(found, quiet=quiet),
+        thresholds=thresholds,
+        protocol=chosen,
+        validation=None if others is None else followed(others, quiet=quiet, doing="validation"),
+        seed=seed,
     )
+    if chosen.warning:
+        say(f"[bold yellow]warning:[/bold yellow] {escape(chosen.warning)}")
     first = found[0].record
     method, preset = first.get("method", maps.resolve().name), first.get("preset", "")
     name = dataset or truth.resolve().stem
     rows = [row.named(dataset=name, method=method, preset=preset) for row in result.rows]
     write_results(out / "results.csv", rows)
     write_text(out / "cases.csv", csv_text(result.cases))
-    warning = [chosen.warning] if chosen.warning else []
+    notes = [*([chosen.warning] if chosen.warning else []), *chosen.remarks]
     page = BenchmarkPage(
         title=f"{method} on {name}",
         summary=f"{len(found)} maps against their truth, protocol {protocol}: {chosen.title}.",
         boards=leaderboard(rows),
         charts=result_charts({method: result}) if chosen.unit == "scan" else (),
         cases=[*gallery(found, result, method, thresholds)],
-        notes=warning,
+        notes=notes,
         manifest=run_manifest(
             command="brainuad evaluate", config={"protocol": protocol}, seed=seed
         ),
@@ -172,10 +229,10 @@ def run_evaluation(
     return out / "index.html"
 
 
-def followed(found: Sequence[Pair], *, quiet: bool) -> Iterator[Case]:
+def followed(found: Sequence[Pair], *, quiet: bool, doing: str = "evaluate") -> Iterator[Case]:
     """The cases one by one, with a progress bar."""
     with progress_bar(quiet=quiet) as bar:
-        task = bar.add_task("evaluate", total=len(found))
+        task = bar.add_task(doing, total=len(found))
         for pair in found:
             yield pair.case()
             bar.advance(task)

@@ -27,12 +27,22 @@ DEMO_EXAMPLES = """
 
   brainuad demo -o demo-out --seed 1 --device cuda
 """
-EVALUATE_EXAMPLES = """
+PROTOCOLS = (
+    "brainuad", "local", "mad-ad-max", "mad-ad-global", "behrendt", "behrendt-paper", "itermask2",
+    "thor-atlas", "kascenas", "meissen", "uad-imag", "disyre-upd", "andi", "medianomaly", "anoddpm",
+)  # fmt: skip
+"""Names for the help, which must not wait for the libraries behind them."""
+EVALUATE_EXAMPLES = f"""
 [bold]Examples[/bold]
 
   brainuad evaluate -i out -o results --truth lesions
 
   brainuad evaluate -i out -o results --truth truth.tsv --protocol local
+
+  brainuad evaluate -i out -o results --truth lesions --protocol behrendt \\
+    --validation ill-maps --validation-truth ill-lesions
+
+[bold]Protocols[/bold]: {", ".join(PROTOCOLS)}. brainuad info says what each is.
 
 For X_anomalymap.nii.gz the folder of truth holds X_lesion.nii.gz, X_mask.nii.gz or X.nii.gz; a
 scan without one counts as healthy only when the table says so: columns map, lesion (empty: healthy)
@@ -86,11 +96,22 @@ def evaluate(
         Path, typer.Option(metavar="FOLDER|TSV", help="Lesion masks, or a table that names them.")
     ],
     protocol: Annotated[
-        str, typer.Option(help="How to measure; see [bold]brainuad info[/bold].")
+        str, typer.Option(metavar="NAME", help="How to measure; the names stand below.")
     ] = "brainuad",
     model: Annotated[
         Path | None,
         typer.Option("--model", "-m", metavar="DETECTOR", help="Its calibrated thresholds count."),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Maps of other scans that choose the threshold: with lesions for behrendt and "
+            "behrendt-paper, healthy ones for uad-imag.",
+        ),
+    ] = None,
+    validation_truth: Annotated[
+        Path | None, typer.Option(metavar="FOLDER|TSV", help="Lesions of the validation maps.")
     ] = None,
     dataset: Annotated[str, typer.Option(help="Name of the data set, for the table.")] = "",
     seed: Seed = 0,
@@ -104,7 +125,15 @@ def evaluate(
     from brainuad.cli.evaluation import run_evaluation
 
     page = run_evaluation(
-        maps, truth, out, protocol=protocol, model=model, dataset=dataset, seed=seed, quiet=quiet
+        maps,
+        truth,
+        out,
+        protocol=protocol,
+        model=model,
+        validation=(validation, validation_truth),
+        dataset=dataset,
+        seed=seed,
+        quiet=quiet,
     )
     say(f"report: {page.resolve()}")
 

@@ -21,8 +21,17 @@ LEVELS = 10
 
 def behrendt_map(image: Volume, healthy: Volume, brain: Mask) -> Volume:
     """Absolute residual inside the brain eroded by 3 pixels in each slice, median of 5^3 voxels."""
-    residual = np.abs(image - healthy) * erode_slices(brain, EROSION)
-    return median(residual.astype(np.float32), MEDIAN)
+    return filter_residual(np.abs(image - healthy), brain)
+
+
+def filter_residual(residual: Volume, brain: Mask) -> Volume:
+    """The same from an absolute residual: erosion first, as in the released code."""
+    return median((residual * erode_slices(brain, EROSION)).astype(np.float32), MEDIAN)
+
+
+def filter_residual_paper(residual: Volume, brain: Mask) -> Volume:
+    """The order of the paper's text: median of the whole residual first, then the eroded brain."""
+    return median(residual.astype(np.float32), MEDIAN) * erode_slices(brain, EROSION)
 
 
 def bisection(scores: np.ndarray, lesion: np.ndarray, *, levels: int = LEVELS) -> Oracle:

@@ -53,7 +53,8 @@ class Row:
     """Number of subjects behind the value."""
     protocol: str
     threshold_source: str
-    """``none``, ``healthy-fpr`` or ``oracle`` (chosen on the test labels)."""
+    """``none``, ``healthy-fpr``, ``fixed``, ``automatic`` (from the map alone),
+    ``labelled-validation`` (lesions of other scans) or ``oracle`` (chosen on the test labels)."""
     interval: str = "none"
     """How the interval was made: ``BCa``, ``percentile`` or ``none``; not a column."""
 
@@ -70,12 +71,15 @@ COLUMNS = tuple(f.name for f in fields(Row) if f.name != "interval")
 """Columns of ``results.csv``."""
 
 
-def checked_cases(cases: Iterable[Case], *, train: Collection[str] = ()) -> Iterator[Case]:
+def checked_cases(
+    cases: Iterable[Case], *, train: Collection[str] = (), whole: bool = False
+) -> Iterator[Case]:
     """The cases one by one, with boolean masks inside the region; the first bad one raises.
 
     Args:
         cases: consumed once.
         train: subjects that the detector was fitted or calibrated on; none may be tested.
+        whole: see :func:`checked`.
 
     Raises:
         DataError: no case at all, a subject twice under one kind, a subject in ``train``, or
@@ -91,16 +95,21 @@ def checked_cases(cases: Iterable[Case], *, train: Collection[str] = ()) -> Iter
         if (case.subject, case.kind) in seen:
             raise DataError(f"{case.subject}: occurs twice as {case.kind!r}; list each case once")
         seen.add((case.subject, case.kind))
-        yield checked(case)
+        yield checked(case, whole=whole)
     if not seen:
         raise DataError("evaluation: no cases; give at least one map")
 
 
-def checked(case: Case) -> Case:
+def checked(case: Case, *, whole: bool = False) -> Case:
     """The case with boolean masks, the lesion cut to the region.
 
     A ``lesion`` case whose truth is empty becomes ``clean``: it has no say in Dice and AUPRC and
     counts among the healthy scans.
+
+    Args:
+        case: as given.
+        whole: for published protocols that judge the whole grid: the lesion is not cut, and a
+            ``lesion`` case stays one when its truth is empty.
     """
     if case.kind not in KINDS:
         raise DataError(
@@ -110,13 +119,13 @@ def checked(case: Case) -> Case:
     check_map(case.anomaly, region, f"{case.subject}: anomaly map")
     if not region.any():
         raise DataError(f"{case.subject}: region is empty; check the brain mask")
-    lesion = _lesion(case, region)
-    kind = case.kind if lesion is not None or case.kind != "lesion" else "clean"
+    lesion = _lesion(case, region, whole=whole)
+    kind = case.kind if whole or lesion is not None or case.kind != "lesion" else "clean"
     return replace(case, kind=kind, region=region, lesion=lesion)
 
 
-def _lesion(case: Case, region: np.ndarray) -> np.ndarray | None:
-    """The truth inside the region; None where there is no lesion."""
+def _lesion(case: Case, region: np.ndarray, *, whole: bool) -> np.ndarray | None:
+    """The truth, inside the region unless the whole is asked for; None where there is no lesion."""
     if case.lesion is None:
         if case.kind != "clean":
             raise DataError(f"{case.subject}: {case.kind} case without a lesion mask; give one")
@@ -134,7 +143,9 @@ def _lesion(case: Case, region: np.ndarray) -> np.ndarray | None:
         )
     if case.kind == "sham" and not inside.any():
         raise DataError(f"{case.subject}: sham case with an empty mask; mark where it was planted")
-    return inside if inside.any() else None
+    if not inside.any():
+        return None
+    return lesion if whole else inside
 
 
 def _binary(mask: np.ndarray, case: Case, name: str) -> np.ndarray:

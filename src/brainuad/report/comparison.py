@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainuad.evaluate.case import Row
-from brainuad.evaluate.protocols import Evaluation, precision_recall
+from brainuad.evaluate.protocols import PROTOCOLS, Evaluation, precision_recall
 from brainuad.report import charts
 from brainuad.report.charts import Curve
 from brainuad.report.pages import Board, Chart
@@ -37,6 +37,7 @@ class Pick:
 def leaderboard(rows: Sequence[Row], references: Sequence[Row] = ()) -> list[Board]:
     """The tables of a comparison: the main metrics, then one table for each kind of stratum."""
     main = [row for name in MAIN for row in rows if row.metric == name]
+    main += [row for row in rows if is_published(row) and row not in main and not stratum(row)]
     boards = [Board(title="Leaderboard", rows=main, references=references)]
     for kind in dict.fromkeys(stratum(row) for row in rows):
         if kind:
@@ -50,6 +51,12 @@ def leaderboard(rows: Sequence[Row], references: Sequence[Row] = ()) -> list[Boa
         )
         boards.append(Board(title="Shams", rows=sham, note=note))
     return boards
+
+
+def is_published(row: Row) -> bool:
+    """Whether a published protocol made the row: it has few rows, under names of its own."""
+    known = PROTOCOLS.get(row.protocol)
+    return known is not None and known.judge is not None
 
 
 def stratum(row: Row) -> str:
