@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from brainuad import __version__
-from brainuad.cli import basics, detecting, fitting, judging, preparing, registry
+from brainuad.cli import basics, datasets, detecting, fitting, judging, preparing, registry
 
 OUT_OF_MEMORY = ("allocate memory", "out of memory")
 
@@ -61,6 +61,7 @@ COMMANDS = (
 )
 for command, examples in COMMANDS:
     app.command(cls=basics.Command, epilog=examples)(command)
+app.add_typer(datasets.data)
 
 
 def main(args: Sequence[str] | None = None) -> None:
