@@ -88,9 +88,9 @@ def test_ranges_are_whole_and_padded(first: int, more: int):
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
-        ("title: Ours", "titel: Ours", "titel: unknown setting"),
+        ("title: Ours", "heading: Ours", "heading: unknown setting"),
         ("what: T1w", "wat: T1w", r"ours.yaml: layout.0.wat: unknown setting"),
-        ("path:", "paht:", r"ours.yaml: files.0.paht: unknown setting"),
+        ("path:", "place:", r"ours.yaml: files.0.place: unknown setting"),
         ('commercial: "yes"', 'commercial: "maybe"', "licence.commercial"),
         ("citation: none", "", "citation: has no value"),
         ("https://example.org/{id}", "file:///etc/{id}", "not a web address"),
