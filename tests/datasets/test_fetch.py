@@ -223,8 +223,8 @@ def test_any_breaks_give_the_same_file(
         running.files, running.breaks = {"a": data}, list(breaks)
         part = tmp_path_factory.mktemp("t") / "a.part"
         waits: list[float] = []
-        bring = Transfer(part=part, page="https://example.org/", wait=waits.append)
-        bring(f"{running.address}/a", part.with_name("a"), None)
+        way = Transfer(part=part, page="https://example.org/", wait=waits.append)
+        way.bring(f"{running.address}/a", part.with_name("a"))
     assert part.with_name("a").read_bytes() == data
     assert not part.exists()
     assert len(waits) <= len(breaks)

@@ -147,6 +147,10 @@ def retrieve(each: Download, folder: Path, *, page: str, watch: Watch) -> Path:
         watch=lambda done, total: watch(each.path, done, total),
         wait=time.sleep,
     )
+
+    def bring(fname: str, action: Any, pooch: Any, *, check_only: bool | None = None) -> None:
+        transfer.bring(fname, Path(action))  # pooch names them so: the address, and where to
+
     with file_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -155,7 +159,7 @@ def retrieve(each: Download, folder: Path, *, page: str, watch: Watch) -> Path:
                 known_hash=None if each.checksum == UNKNOWN else each.checksum,
                 fname=name,
                 path=folder,
-                downloader=transfer,
+                downloader=bring,
             )
         except ValueError as error:
             if isinstance(error, DataError):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from brainuad.manifest import file_errors, write_json
@@ -41,10 +41,7 @@ Watch = Callable[[int, int | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """A file on the way.
-
-    Its instances are downloaders for :func:`pooch.retrieve`.
-    """
+    """A file on the way."""
 
     part: Path
     """Where the bytes are gathered; kept when the transfer breaks off."""
@@ -56,10 +53,8 @@ class Transfer:
     wait: Callable[[float], None] = time.sleep
     """Called with seconds to wait before the next try."""
 
-    def __call__(
-        self, url: str, output_file: str | Path, pooch: Any, check_only: bool = False
-    ) -> None:
-        """Fetch all of the file and put it at ``output_file``.
+    def bring(self, url: str, goal: Path) -> None:
+        """Fetch all of the file and put it at ``goal``, over what may stand there.
 
         Raises:
             UnavailableError: no connection, or the server does not give the file.
@@ -77,8 +72,8 @@ class Transfer:
                 if failures >= TRIES:
                     raise self.broken(error, url) from error
                 self.wait(2.0**failures)
-        with file_errors(output_file):
-            self.part.replace(output_file)
+        with file_errors(goal):
+            self.part.replace(goal)
             self.mark.unlink(missing_ok=True)
 
     @property
