@@ -44,12 +44,20 @@ def write_help(app: Sphinx) -> None:
 
     folder = HERE / "reference" / "cli"
     folder.mkdir(exist_ok=True)
-    names = sorted(getattr(get_command(program), "commands", {}))
+    commands = getattr(get_command(program), "commands", {})
+    names = [
+        words
+        for name in sorted(commands)
+        for words in [[name], *([name, each] for each in getattr(commands[name], "commands", {}))]
+    ]
     runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"})
-    for words in [[], *([name] for name in names)]:
+    for words in [[], *names]:
         said = runner.invoke(program, [*words, "--help"], prog_name="brainuad")
         (folder / f"{'-'.join(['brainuad', *words])}.txt").write_text(said.output, encoding="utf-8")
-    sections = [f"## {n}\n\n```{{literalinclude}} cli/brainuad-{n}.txt\n```\n" for n in names]
+    sections = [
+        f"## {' '.join(n)}\n\n```{{literalinclude}} cli/brainuad-{'-'.join(n)}.txt\n```\n"
+        for n in names
+    ]
     head = "# Commands\n\n```{literalinclude} cli/brainuad.txt\n```\n\n"
     (HERE / "reference" / "commands.md").write_text(head + "\n".join(sections), encoding="utf-8")
 

@@ -173,7 +173,10 @@ def test_command_on_a_page_is_one_that_exists(page, line):
     program = get_command(importlib.import_module("brainuad.cli").app)
     assert isinstance(program, TyperGroup)
     verb, *words = shlex.split(line)[1:]
-    known = {option for each in program.commands[verb].params for option in each.opts}
+    command = program.commands[verb]
+    if isinstance(command, TyperGroup):
+        command = command.commands[words.pop(0)]
+    known = {option for each in command.params for option in each.opts}
     assert {word for word in words if word.startswith("-")} <= known | {"--help"}
 
 

@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 
 from brainuad import __version__
-from brainuad.cli import basics, detecting, fitting, judging, preparing, registry, simulating
+from brainuad.cli import (
+    basics,
+    datasets,
+    detecting,
+    fitting,
+    judging,
+    preparing,
+    registry,
+    simulating,
+)
 
 OUT_OF_MEMORY = ("allocate memory", "out of memory")
 
@@ -62,6 +71,7 @@ COMMANDS = (
 )
 for command, examples in COMMANDS:
     app.command(cls=basics.Command, epilog=examples)(command)
+app.add_typer(datasets.data)
 
 
 def main(args: Sequence[str] | None = None) -> None:
