@@ -13,9 +13,11 @@ from brainuad.evaluate.lesion import (
     Lesions,
     candidates,
     froc,
+    match,
     match_lesions,
     mean_froc,
 )
+from brainuad.postprocess import label_components
 
 SPACING = (2.0, 2.0, 2.5)
 SHAPE = (6, 5, 4)
@@ -86,7 +88,7 @@ def test_scans_add_up_and_sizes_select():
 @settings(max_examples=60, deadline=None)
 def test_confidence_is_the_peak_of_the_component(mask, anomaly, lesion):
     found, true, values = sets(mask), sets(lesion), anomaly.ravel()
-    result = candidates(mask, anomaly, lesion)
+    result = candidates(match(mask, label_components(lesion), SPACING), anomaly)
     peaks = [max(values[list(f)]) for f in found]
     best = [
         max([p for p, f in zip(peaks, found, strict=True) if f & t], default=-np.inf) for t in true

@@ -10,8 +10,9 @@ from brainuad.evaluate import slices, voxel
 from brainuad.evaluate.case import Case, Row, checked_cases
 from brainuad.evaluate.measure import Measured, measure
 from brainuad.evaluate.statistics import RESAMPLES, Interval, bootstrap, counts_interval
-from brainuad.evaluate.summary import Writer, summarise
+from brainuad.evaluate.summary import summarise
 from brainuad.evaluate.voxel import Counts
+from brainuad.evaluate.writer import Writer
 from brainuad.postprocess import Postprocess
 from brainuad.types import DataError, UsageError
 
