@@ -24,8 +24,10 @@ def age_band(age: float | int) -> str:
 
 
 def strata_rows(lesion: Sequence[Measured], clean: Sequence[Measured], writer: Writer) -> list[Row]:
-    """Rows ``metric[key=word]``: of lesion scans AUPRC, Dice and lesions found, of healthy scans
-    what is marked in them; each for every group that has such scans."""
+    """Rows ``metric[key=word]`` for every group of scans.
+
+    Of lesion scans AUPRC, Dice and lesions found; of healthy scans what is marked in them.
+    """
     rows: list[Row] = []
     for key, word in groups([*lesion, *clean]):
         ill, well = _in(lesion, key, word), _in(clean, key, word)
