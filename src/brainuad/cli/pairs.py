@@ -93,10 +93,18 @@ class Pair:
             return case
         scan = read_scan(self.source, modality=self.record.get("modality")).voxels
         healthy = read_scan(self.beside("healthy.nii.gz")).voxels
-        inside = scan[case.region.astype(bool)] if scan.shape == case.region.shape else scan
-        curve = normalisation(self.record.get("preparation", {}), inside)
-        both = (np.interp(v, *curve).astype(np.float32) for v in (scan, healthy))
-        return replace(case, **dict(zip(("scan", "healthy"), both, strict=True)))
+        if scan.shape != case.region.shape:
+            raise DataError(
+                f"{self.source}: has shape {scan.shape}, the map {case.region.shape}; "
+                "name the scan that the map was made from"
+            )
+        inside = scan[case.region.astype(bool)]
+        own, normal = normalisation(self.record.get("preparation", {}), inside, self.subject)
+        return replace(
+            case,
+            scan=np.interp(scan, own, normal).astype(np.float32),
+            healthy=np.interp(healthy, own, normal).astype(np.float32),
+        )
 
     def scored(self, scan: Scan) -> Any:
         """The region given, or the brain mask beside the map, or all voxels with a value."""
@@ -105,19 +113,22 @@ class Pair:
         return scan.voxels > 0 if path is None else read_mask(path, like=scan)
 
 
-def normalisation(preparation: Mapping[str, Any], inside: np.ndarray) -> Sequence[Sequence[float]]:
+def normalisation(
+    preparation: Mapping[str, Any], inside: np.ndarray, who: str
+) -> tuple[list[float], list[float]]:
     """Own intensities and what they become: as prepared, else percentiles 1 and 99 to 0 and 1.
 
     Args:
         preparation: what the record of the scan says of it.
         inside: intensities of the scan in the scored region.
+        who: the subject, for errors.
     """
     if curve := preparation.get("intensity_curve"):
-        return curve
+        return curve[0], curve[1]
     low, high = preparation.get("intensity") or np.percentile(inside, (1, 99)).tolist()
     if not high > low:
         raise DataError(
-            f"scan: has one intensity, {low:g}, in the scored region; check scan and region"
+            f"{who}: the scan has one intensity, {low:g}, in the scored region; check both"
         )
     return [low, high], [0.0, 1.0]
 

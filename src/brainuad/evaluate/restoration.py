@@ -40,8 +40,9 @@ def restoration(scan: np.ndarray, healthy: np.ndarray, region: np.ndarray) -> Re
 def _similarity(scan: np.ndarray, healthy: np.ndarray, region: np.ndarray) -> float:
     """SSIM of 3-D windows around every voxel of the region."""
     one, two = (np.pad(np.where(region, v, 0), REACH).astype(np.float32) for v in (scan, healthy))
-    _, local = structural_similarity(
+    found = structural_similarity(
         one, two, data_range=1.0, full=True, gaussian_weights=True, sigma=1.5,
         use_sample_covariance=False,
     )  # fmt: skip
+    local = np.asarray(found[1])
     return float(local[np.pad(region, REACH)].mean(dtype=np.float64))
