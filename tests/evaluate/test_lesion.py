@@ -138,3 +138,17 @@ def test_drawn_scans_count_as_often_as_they_are_drawn(parts, data):
             total = total + part
         expected.append(np.mean(list(froc(total).values())))
     np.testing.assert_allclose(mean_froc(parts)(draws * 1.0), expected)
+
+
+def test_many_candidates_in_blocks_equal_all_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    parts = [
+        Candidates(lesions=tuple(rng.random(3)), false=tuple(rng.random(40).round(2)))
+        for _ in range(6)
+    ]
+    draws = np.vstack([np.eye(6)[0], rng.integers(0, 4, (20, 6))])
+    draws[draws.sum(1) == 0] = 1
+    whole = mean_froc(parts)(draws)
+    for size in (1, 7, 39):
+        monkeypatch.setattr("brainuad.evaluate.lesion.FROC_BLOCK", size)
+        np.testing.assert_array_equal(mean_froc(parts)(draws), whole)

@@ -18,6 +18,8 @@ PANOPTIC_IOU = 0.5
 """IoU that a pair must exceed to count in the panoptic quality; above it pairs are unique."""
 FROC_RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
 """False positives per scan at which the sensitivity is read."""
+FROC_BLOCK = 4096
+"""False candidates that are counted at once."""
 SIZES_ML = {"<0.1ml": (0.0, 0.1), "0.1-1ml": (0.1, 1.0), ">1ml": (1.0, math.inf)}
 """Lesion sizes for tables; a lesion belongs to a size when lower <= volume < upper."""
 
@@ -245,16 +247,39 @@ def mean_froc(parts: Sequence[Candidates]) -> Callable[[np.ndarray], np.ndarray]
     scans = np.array([part.scans for part in parts])
 
     def of_draws(draws: np.ndarray) -> np.ndarray:
-        alarms = np.cumsum(draws[:, false_owner], axis=1)
         lesions = draws[:, owner]
+        allowed = np.floor(np.outer(FROC_RATES, draws @ scans) + 1e-9)
         found = np.zeros(len(draws))
-        for rate in FROC_RATES:
-            allowed = np.floor(rate * (draws @ scans) + 1e-9)[:, None]
-            cut = false[(alarms <= allowed).sum(1)]
-            found += (lesions * (confidence > cut[:, None])).sum(1)
+        for kept in _kept_alarms(draws, false_owner, allowed):
+            found += (lesions * (confidence > false[kept][:, None])).sum(1)
         return found / len(FROC_RATES) / np.maximum(lesions.sum(1), 1)
 
     return of_draws
+
+
+def _kept_alarms(draws: np.ndarray, owner: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """How many candidates, from the highest on, hold no more false positives than allowed.
+
+    Args:
+        draws: (samples, scans), how often each scan counts.
+        owner: scan of each false candidate, the highest confidence first.
+        allowed: (rates, samples).
+
+    Returns:
+        (rates, samples) numbers. There may be a million candidates, so they are counted in blocks,
+        and only until every sample has more than its largest number.
+    """
+    kept = np.zeros(allowed.shape, np.int64)
+    before = np.zeros(len(draws))
+    for start in range(0, owner.size, FROC_BLOCK):
+        block = owner[start : start + FROC_BLOCK]
+        alarms = before[:, None] + np.cumsum(draws[:, block], axis=1)
+        for rate, most in enumerate(allowed):
+            kept[rate] += (alarms <= most[:, None]).sum(1)
+        before = alarms[:, -1]
+        if (before > allowed.max(0)).all():
+            break
+    return kept
 
 
 def _flat(groups: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
