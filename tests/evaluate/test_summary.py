@@ -1,12 +1,13 @@
 """Rows of outlines, panoptic quality and restoration against loops over the cases."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
 from tests.evaluate.test_protocols import SPACING, by_name, one
 
-from brainuad.evaluate.case import checked
+from brainuad.evaluate.case import Case, checked
 from brainuad.evaluate.lesion import match
 from brainuad.evaluate.protocols import evaluate, evaluate_cases
 from brainuad.evaluate.restoration import restoration
@@ -113,3 +114,32 @@ def test_lesion_scans_have_no_restoration_error():
 def test_counterparts_that_cannot_be_compared_are_refused(changes, match):
     with pytest.raises(DataError, match=match):
         checked(dataclasses.replace(restored(0), **changes))
+
+
+def peak_of(count):
+    """Most memory that evaluating this many volumes takes at a time, in bytes."""
+    shape = (48, 48, 48)
+
+    def stream():
+        for number in range(count):
+            rng = np.random.default_rng(number)
+            lesion = np.zeros(shape, bool)
+            lesion[10:20, 10:20, 10:20] = True
+            anomaly = (np.round(rng.random(shape) * 64) / 64 + lesion).astype(np.float32)
+            region = np.ones(shape, bool)
+            yield Case(
+                subject=f"sub-{number}", kind="lesion", anomaly=anomaly, lesion=lesion,
+                region=region, spacing=SPACING,
+            )  # fmt: skip
+
+    tracemalloc.start()
+    evaluate_cases(stream(), thresholds={0.01: 1.0}, resamples=50)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_memory_does_not_grow_with_the_cohort():
+    one_map = 48**3 * 4
+    peak_of(2)  # what is imported on the way
+    assert peak_of(24) - peak_of(8) < one_map
