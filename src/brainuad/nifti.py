@@ -33,6 +33,7 @@ def read_scan(
     modality: str | None = None,
     subject: str | None = None,
     brain: str | Path | None = None,
+    constant: bool = False,
 ) -> Scan:
     """A scan from a NIfTI file (.nii, .nii.gz, .hdr/.img), in RAS+ order and checked.
 
@@ -41,6 +42,7 @@ def read_scan(
         modality: T1w, T2w, FLAIR, PD or CT; None takes it from the name, or says ``unknown``.
         subject: None takes it from the name: ``sub-XX``, else the whole stem.
         brain: file with the brain mask (0 and 1) on the grid of the scan.
+        constant: whether all voxels may be the same, as in a map that finds nothing.
 
     Raises:
         MissingError: no such file.
@@ -52,7 +54,7 @@ def read_scan(
     words = re.split(r"[_.\s]+", scan_stem(path))
     modality = gate.checked_modality(str(path), words, modality)
     voxels, affine, source = _read(path)
-    if voxels.min() == voxels.max():
+    if not constant and voxels.min() == voxels.max():
         raise DataError(f"{path}: every voxel is {voxels.flat[0]:g}; give a scan with an image")
     scan = Scan(
         voxels=voxels,

@@ -13,9 +13,11 @@ from brainuad.evaluate.lesion import (
     Lesions,
     candidates,
     froc,
+    match,
     match_lesions,
     mean_froc,
 )
+from brainuad.postprocess import label_components
 
 SPACING = (2.0, 2.0, 2.5)
 SHAPE = (6, 5, 4)
@@ -86,7 +88,7 @@ def test_scans_add_up_and_sizes_select():
 @settings(max_examples=60, deadline=None)
 def test_confidence_is_the_peak_of_the_component(mask, anomaly, lesion):
     found, true, values = sets(mask), sets(lesion), anomaly.ravel()
-    result = candidates(mask, anomaly, lesion)
+    result = candidates(match(mask, label_components(lesion), SPACING), anomaly)
     peaks = [max(values[list(f)]) for f in found]
     best = [
         max([p for p, f in zip(peaks, found, strict=True) if f & t], default=-np.inf) for t in true
@@ -136,3 +138,17 @@ def test_drawn_scans_count_as_often_as_they_are_drawn(parts, data):
             total = total + part
         expected.append(np.mean(list(froc(total).values())))
     np.testing.assert_allclose(mean_froc(parts)(draws * 1.0), expected)
+
+
+def test_many_candidates_in_blocks_equal_all_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    parts = [
+        Candidates(lesions=tuple(rng.random(3)), false=tuple(rng.random(40).round(2)))
+        for _ in range(6)
+    ]
+    draws = np.vstack([np.eye(6)[0], rng.integers(0, 4, (20, 6))])
+    draws[draws.sum(1) == 0] = 1
+    whole = mean_froc(parts)(draws)
+    for size in (1, 7, 39):
+        monkeypatch.setattr("brainuad.evaluate.lesion.FROC_BLOCK", size)
+        np.testing.assert_array_equal(mean_froc(parts)(draws), whole)

@@ -42,10 +42,16 @@ def test_leaderboard_puts_strata_and_shams_into_their_own_tables():
         row(metric="auprc_subject[contrast=strong]"),
         row(metric="auprc_sham"),
         row(metric="lesion_sensitivity[volume=>1ml]"),
+        row(metric="healthy_fp_ml[fpr=0.05]"),
+        row(metric="healthy_fp_ml[sex=F]"),
     ]
     boards = comparison.leaderboard(rows, references=[row("published")])
     titles = [board.title for board in boards]
-    assert titles == ["Leaderboard", "AUPRC by size", "AUPRC by contrast", "Shams"]
+    assert titles == [
+        "Leaderboard", "AUPRC by size", "AUPRC by contrast",
+        "False positives in healthy scans, ml, by sex", "Shams",
+    ]  # fmt: skip
+    assert [r.metric for r in boards[3].rows] == ["healthy_fp_ml[sex=F]"]
     assert [r.metric for r in boards[0].rows] == ["auprc_subject"]
     assert [r.method for r in boards[0].references] == ["published"]
     assert {r.metric for r in boards[1].rows} == {rows[1].metric, rows[2].metric}

@@ -73,18 +73,30 @@ def _from_table(path: Path) -> list[Source]:
 
 
 def table(path: Path, *, needed: Sequence[str], known: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a table with a header; tabs between the cells of a .tsv, commas in a .csv."""
+    """Rows of a table with a header; tabs between the cells of a .tsv, commas in a .csv.
+
+    Raises:
+        MissingError: no such file.
+        UsageError: another kind of file.
+        DataError: no rows, a column that is missing, or rows longer than the header.
+    """
     if not path.is_file():
         raise MissingError(f"{path}: no such file; check the path")
+    if path.suffix not in TABLES:
+        raise UsageError(f"{path}: not a table; give a .tsv or .csv file")
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file, delimiter=TABLES[path.suffix]))
-    have = list(rows[0]) if rows else []
+        reader = csv.DictReader(file, delimiter=TABLES[path.suffix], restval="")
+        have, rows = list(reader.fieldnames or ()), list(reader)
     for name in needed:
         if name not in have:
             raise DataError(
-                f"{path}: no column {name!r} among {', '.join(map(str, have)) or 'none'}; "
+                f"{path}: no column {name!r} among {', '.join(have) or 'none'}; "
                 f"known columns: {', '.join(known)}"
             )
+    if not rows:
+        raise DataError(f"{path}: holds no rows under its header; list at least one")
+    if any(None in row for row in rows):
+        raise DataError(f"{path}: has rows with more cells than its header; mend them")
     return rows
 
 

@@ -39,6 +39,10 @@ EVALUATE_EXAMPLES = f"""
 
   brainuad evaluate -i out -o results --truth truth.tsv --protocol local
 
+  brainuad evaluate -i out -o results --truth truth.tsv --subjects people.tsv --by age,sex
+
+  brainuad evaluate -i out -o results --truth truth.tsv --against results-of-dae
+
   brainuad evaluate -i out -o results --truth lesions --protocol behrendt \\
     --validation ill-maps --validation-truth ill-lesions
 
@@ -46,7 +50,7 @@ EVALUATE_EXAMPLES = f"""
 
 For X_anomalymap.nii.gz the folder of truth holds X_lesion.nii.gz, X_mask.nii.gz or X.nii.gz; a
 scan without one counts as healthy only when the table says so: columns map, lesion (empty: healthy)
-and perhaps region, subject and kind. Maps of other programs will do.
+and perhaps region, subject, kind and scan. Maps of other programs will do.
 """
 BENCHMARK_EXAMPLES = """
 [bold]Examples[/bold]
@@ -113,6 +117,17 @@ def evaluate(
     validation_truth: Annotated[
         Path | None, typer.Option(metavar="FOLDER|TSV", help="Lesions of the validation maps.")
     ] = None,
+    subjects: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Age, sex, site or scanner of each subject."),
+    ] = None,
+    by: Annotated[
+        str, typer.Option(metavar="COLUMNS", help="Split by these, such as age,sex; default all.")
+    ] = "",
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RESULTS...", help="Compare with these results, case by case."),
+    ] = None,
     dataset: Annotated[str, typer.Option(help="Name of the data set, for the table.")] = "",
     seed: Seed = 0,
     quiet: Quiet = False,
@@ -122,19 +137,26 @@ def evaluate(
     Writes results.csv, cases.csv and index.html. Maps and masks must lie on the same grid; where
     X_uad.json lies beside a map, its method and threshold are taken from there.
     """
-    from brainuad.cli.evaluation import run_evaluation
+    from brainuad.cli.evaluation import Asked, run_evaluation
 
-    page = run_evaluation(
-        maps,
-        truth,
-        out,
-        protocol=protocol,
-        model=model,
-        validation=(validation, validation_truth),
-        dataset=dataset,
-        seed=seed,
-        quiet=quiet,
+    page, remarks = run_evaluation(
+        Asked(
+            maps=maps,
+            truth=truth,
+            out=out,
+            protocol=protocol,
+            model=model,
+            validation=(validation, validation_truth),
+            subjects=subjects,
+            by=by,
+            against=against or (),
+            dataset=dataset,
+            seed=seed,
+            quiet=quiet,
+        )
     )
+    for remark in remarks:
+        say(escape(remark))
     say(f"report: {page.resolve()}")
 
 

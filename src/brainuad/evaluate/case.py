@@ -25,6 +25,8 @@ class Case:
         region: where voxels are scored, boolean or 0/1 on the same grid.
         spacing: edge lengths of a voxel in mm.
         strata: words by which tables are split, such as ``{"size": "S"}``.
+        scan: what the map was made from, normalised as the method saw it; None = not known.
+        healthy: its healthy counterpart in the same units; given together with ``scan``.
     """
 
     subject: str
@@ -34,6 +36,8 @@ class Case:
     region: np.ndarray
     spacing: tuple[float, float, float]
     strata: Mapping[str, str] = field(default_factory=dict)
+    scan: np.ndarray | None = None
+    healthy: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +124,28 @@ def checked(case: Case, *, whole: bool = False) -> Case:
     if not region.any():
         raise DataError(f"{case.subject}: region is empty; check the brain mask")
     lesion = _lesion(case, region, whole=whole)
+    _check_counterpart(case)
     kind = case.kind if whole or lesion is not None or case.kind != "lesion" else "clean"
     return replace(case, kind=kind, region=region, lesion=lesion)
+
+
+def _check_counterpart(case: Case) -> None:
+    if (case.scan is None) != (case.healthy is None):
+        raise DataError(f"{case.subject}: give scan and healthy counterpart, or neither")
+    for name, volume in (("scan", case.scan), ("healthy counterpart", case.healthy)):
+        if volume is None:
+            continue
+        _check_shape(volume, case, name)
+        if not np.isfinite(volume).all():
+            raise DataError(f"{case.subject}: {name} has voxels that are NaN or infinite; mend it")
+
+
+def _check_shape(volume: np.ndarray, case: Case, name: str) -> None:
+    if volume.shape != case.anomaly.shape:
+        raise DataError(
+            f"{case.subject}: {name} has shape {volume.shape}, the map {case.anomaly.shape}; "
+            "resample both onto one grid first"
+        )
 
 
 def _lesion(case: Case, region: np.ndarray, *, whole: bool) -> np.ndarray | None:
@@ -149,11 +173,7 @@ def _lesion(case: Case, region: np.ndarray, *, whole: bool) -> np.ndarray | None
 
 
 def _binary(mask: np.ndarray, case: Case, name: str) -> np.ndarray:
-    if mask.shape != case.anomaly.shape:
-        raise DataError(
-            f"{case.subject}: {name} has shape {mask.shape}, the map {case.anomaly.shape}; "
-            "resample both onto one grid first"
-        )
+    _check_shape(mask, case, name)
     if mask.dtype == bool:
         return mask
     strange = (mask != 0) & (mask != 1)

@@ -1,19 +1,23 @@
 """What is kept of one case: numbers and a small histogram, never the map."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from brainuad.evaluate import voxel
 from brainuad.evaluate.case import Case
-from brainuad.evaluate.lesion import Candidates, Lesions, candidates, match_lesions
+from brainuad.evaluate.lesion import Candidates, Lesions, Match, candidates, match
+from brainuad.evaluate.restoration import Restoration, restoration
+from brainuad.evaluate.surface import Surface, surface_of
 from brainuad.evaluate.voxel import Counts, Overlap
 from brainuad.histogram import COARSE_MANTISSA, MANTISSA
 from brainuad.postprocess import Postprocess, label_components, scan_score
 
+PRIMARY_RATE = 0.01
+"""Healthy false-positive rate whose rows carry the plain names."""
 PLAIN = Postprocess(median=0)
 """No component filter."""
 _BINS = {"lesion": MANTISSA, "clean": COARSE_MANTISSA, "sham": COARSE_MANTISSA}
@@ -29,6 +33,8 @@ class AtRate:
     """Components against lesions."""
     marked_ml: float
     """Volume of the mask in ml."""
+    surface: Surface | None = None
+    """Distances of the outlines; of lesion cases at the main rate only."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,6 +58,8 @@ class Measured:
     at: Mapping[float, AtRate]
     """By healthy false-positive rate."""
     candidates: Candidates
+    restoration: Restoration | None = None
+    """Healthy counterpart against a healthy scan; None for other cases and without one."""
 
     def record(self) -> dict[str, Any]:
         """One flat line for a table of cases."""
@@ -70,7 +78,18 @@ class Measured:
             line[f"marked_ml_at_fpr_{rate:g}"] = found.marked_ml
             line[f"fpr_at_fpr_{rate:g}"] = found.overlap.false_positive_rate
             line[f"false_components_at_fpr_{rate:g}"] = found.lesions.false_components
+            if found.surface is not None:
+                line["surface_dice"] = found.surface.dice
+                line["hd95_mm"] = found.surface.mean_hd95
+                line["unmatched_lesions"] = found.surface.unmatched
+        if self.restoration is not None:
+            line |= {f"restoration_{k}": v for k, v in self.restoration._asdict().items()}
         return line
+
+
+def main_rate(rates: Collection[float]) -> float:
+    """The rate whose rows carry the plain names: 1 %, or the lowest one there is."""
+    return PRIMARY_RATE if PRIMARY_RATE in rates or not rates else min(rates)
 
 
 def measure(
@@ -83,15 +102,13 @@ def measure(
         thresholds: healthy false-positive rate -> value of the map.
         postprocess: makes the mask from the map, as detection does; None = no component filter.
     """
+    case = _cropped(case)
     lesion = np.zeros_like(case.region) if case.lesion is None else case.lesion
     scores, truth = case.anomaly[case.region], lesion[case.region]
     exact = voxel.exact_counts(scores, truth) if truth.any() else None
-    post = postprocess or PLAIN
-    inside = np.where(case.region, case.anomaly, 0)
-    masks = {
-        rate: post.mask(inside, value, case.spacing) & case.region
-        for rate, value in sorted(thresholds.items())
-    }
+    masks = _masks(case, thresholds, postprocess or PLAIN)
+    matches = _matches(case, masks)
+    with_map = case.kind == "lesion" and matches
     return Measured(
         subject=case.subject,
         kind=case.kind,
@@ -102,26 +119,73 @@ def measure(
         auprc=float(voxel.ap_of_counts(exact.lesion, exact.other)) if exact else math.nan,
         oracle=float(voxel.max_dice_of_counts(exact.lesion, exact.other)) if exact else math.nan,
         counts=voxel.binned_counts(scores, truth, mantissa=_BINS[case.kind]),
-        at={rate: _at_rate(mask, lesion, case) for rate, mask in masks.items()},
-        candidates=_candidates(masks, lesion, case),
+        at=_at_rates(case, lesion, masks, matches),
+        candidates=candidates(matches[max(matches)], case.anomaly) if with_map else Candidates(),
+        restoration=_restored(case),
     )
 
 
-def _at_rate(mask: np.ndarray, lesion: np.ndarray, case: Case) -> AtRate:
-    if case.kind == "lesion":
-        lesions = match_lesions(mask, lesion, case.spacing)
-    else:  # nothing to be found; a sham's marks are no lesion
-        count = label_components(mask)[1]
-        lesions = Lesions(components=count, false_components=count)
-    return AtRate(
-        overlap=voxel.overlap(mask[case.region], lesion[case.region]),
-        lesions=lesions,
-        marked_ml=float(mask.sum() * math.prod(case.spacing) / 1000),
+def _cropped(case: Case) -> Case:
+    """The case in the box of its region: nothing outside is looked at, and labelling is slow."""
+    region = case.region
+    box = tuple(
+        slice(int(places[0]), int(places[-1]) + 1)
+        for axis in range(region.ndim)
+        for places in [np.flatnonzero(region.any(tuple({0, 1, 2} - {axis})))]
     )
+    parts = {
+        name: None if volume is None else volume[box]
+        for name, volume in (
+            ("anomaly", case.anomaly), ("lesion", case.lesion), ("region", region),
+            ("scan", case.scan), ("healthy", case.healthy),
+        )
+    }  # fmt: skip
+    return replace(case, **parts)
 
 
-def _candidates(masks: Mapping[float, np.ndarray], lesion: np.ndarray, case: Case) -> Candidates:
-    """Components at the most generous threshold."""
-    if not masks or case.kind != "lesion":
-        return Candidates()
-    return candidates(masks[max(masks)], case.anomaly, lesion)
+def _masks(
+    case: Case, thresholds: Mapping[float, float], post: Postprocess
+) -> dict[float, np.ndarray]:
+    inside = np.where(case.region, case.anomaly, 0)
+    return {
+        rate: post.mask(inside, value, case.spacing) & case.region
+        for rate, value in sorted(thresholds.items())
+    }
+
+
+def _matches(case: Case, masks: Mapping[float, np.ndarray]) -> dict[float, Match]:
+    """Components against lesions by rate; none but of lesion cases: a sham's marks are none."""
+    if case.kind != "lesion" or not masks:
+        return {}
+    assert case.lesion is not None
+    true = label_components(case.lesion)
+    return {rate: match(mask, true, case.spacing) for rate, mask in masks.items()}
+
+
+def _at_rates(
+    case: Case,
+    lesion: np.ndarray,
+    masks: Mapping[float, np.ndarray],
+    matches: Mapping[float, Match],
+) -> dict[float, AtRate]:
+    found = {}
+    for rate, mask in masks.items():
+        if rate in matches:
+            lesions = matches[rate].lesions
+        else:
+            count = label_components(mask)[1]
+            lesions = Lesions(components=count, false_components=count)
+        outlined = rate in matches and rate == main_rate(masks)
+        found[rate] = AtRate(
+            overlap=voxel.overlap(mask[case.region], lesion[case.region]),
+            lesions=lesions,
+            marked_ml=float(mask.sum() * math.prod(case.spacing) / 1000),
+            surface=surface_of(matches[rate], case.spacing) if outlined else None,
+        )
+    return found
+
+
+def _restored(case: Case) -> Restoration | None:
+    if case.kind != "clean" or case.scan is None or case.healthy is None:
+        return None
+    return restoration(case.scan, case.healthy, case.region)

@@ -10,8 +10,9 @@ from brainuad.evaluate.measure import Measured, measure
 from brainuad.evaluate.protocol import Evaluation, Protocol, Study
 from brainuad.evaluate.published import PUBLISHED
 from brainuad.evaluate.statistics import RESAMPLES
-from brainuad.evaluate.summary import Writer, summarise
+from brainuad.evaluate.summary import summarise
 from brainuad.evaluate.voxel import Counts
+from brainuad.evaluate.writer import Writer
 from brainuad.postprocess import Postprocess
 from brainuad.types import UsageError
 

@@ -141,7 +141,8 @@ def counts_interval(
         seed: seed of the run.
         options: as for :func:`bootstrap`.
     """
-    return bootstrap(lambda w: metric(w @ lesion, w @ other), len(lesion), seed=seed, **options)
+    one, two = np.asarray(lesion, float), np.asarray(other, float)  # once, not for every sample
+    return bootstrap(lambda w: metric(w @ one, w @ two), len(one), seed=seed, **options)
 
 
 def paired_difference(

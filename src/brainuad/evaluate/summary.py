@@ -1,71 +1,16 @@
 """From measured cases to rows: means, pooled values and their intervals over subjects."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from brainuad.evaluate import statistics, voxel
 from brainuad.evaluate.case import Row
 from brainuad.evaluate.lesion import SIZES_ML, mean_froc
-from brainuad.evaluate.measure import Measured
+from brainuad.evaluate.measure import Measured, main_rate
 from brainuad.evaluate.scan import sensitivity_of_counts
-from brainuad.evaluate.statistics import Interval, Numbers
-
-PRIMARY_RATE = 0.01
-"""Healthy false-positive rate whose rows carry the plain names."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Writer:
-    """Makes rows of one protocol and seed."""
-
-    protocol: str
-    seed: int
-    resamples: int
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of every interval but its name."""
-        return {"seed": self.seed, "resamples": self.resamples}
-
-    def row(self, metric: str, interval: Interval, n: int, source: str = "none") -> Row:
-        """One row; ``source`` is where the threshold came from."""
-        value, low, high, kind = interval
-        return Row(
-            metric=metric, value=value, low=low, high=high, interval=kind, n=n,
-            seed=self.seed, protocol=self.protocol, threshold_source=source,
-        )  # fmt: skip
-
-    def mean(self, metric: str, values: Numbers, source: str = "none") -> list[Row]:
-        """Mean over subjects; nothing where there are none."""
-        if not len(values):
-            return []
-        found = statistics.mean_interval(values, words=(metric,), **self.options)
-        return [self.row(metric, found, len(values), source)]
-
-    def share(
-        self, metric: str, parts: Numbers, wholes: Numbers, source: str = "none"
-    ) -> list[Row]:
-        """Sum of parts over sum of wholes; nothing where the wholes are all 0."""
-        if not sum(wholes):
-            return []
-        found = statistics.ratio_interval(parts, wholes, words=(metric,), **self.options)
-        return [self.row(metric, found, len(parts), source)]
-
-    def pooled(
-        self, metric: str, of_counts: Callable[..., np.ndarray], cases: Sequence[Measured],
-        source: str = "none",
-    ) -> list[Row]:  # fmt: skip
-        """A metric of the voxels of all cases together."""
-        if not cases:
-            return []
-        _, lesion, other = voxel.stack([case.counts for case in cases])
-        found = statistics.counts_interval(
-            of_counts, lesion, other, words=(metric,), **self.options
-        )
-        return [self.row(metric, found, len(cases), source)]
+from brainuad.evaluate.strata import strata_rows
+from brainuad.evaluate.writer import Writer
 
 
 def summarise(cases: Sequence[Measured], writer: Writer) -> list[Row]:
@@ -79,18 +24,16 @@ def summarise(cases: Sequence[Measured], writer: Writer) -> list[Row]:
         *_ranking(lesion, writer),
         *(row for rate in rates for row in _overlap(lesion, rate, writer)),
         *(row for rate in rates for row in _lesions(lesion, rate, writer, main_rate(rates))),
+        *_panoptic(lesion, writer, rates),
+        *_outlines(lesion, writer, rates),
         *_froc(lesion, writer, rates),
         *(row for rate in rates for row in _healthy(clean, rate, writer, main_rate(rates))),
-        *_strata(lesion, writer),
+        *_restoration(clean, writer),
+        *strata_rows(lesion, clean, writer),
         *writer.mean("auprc_sham", [case.auprc for case in sham]),
         *_prevalence("prevalence_sham", sham, writer),
         *_scans(lesion, clean, writer),
     ]
-
-
-def main_rate(rates: Sequence[float]) -> float:
-    """The rate whose rows carry the plain names: 1 %, or the lowest one there is."""
-    return PRIMARY_RATE if PRIMARY_RATE in rates or not rates else min(rates)
 
 
 def _ranking(lesion: Sequence[Measured], writer: Writer) -> list[Row]:
@@ -168,13 +111,45 @@ def _healthy(clean: Sequence[Measured], rate: float, writer: Writer, main: float
     ]
 
 
-def _strata(lesion: Sequence[Measured], writer: Writer) -> list[Row]:
-    rows: list[Row] = []
-    for key in sorted({key for case in lesion for key in case.strata}):
-        for word in sorted({case.strata[key] for case in lesion if key in case.strata}):
-            values = [case.auprc for case in lesion if case.strata.get(key) == word]
-            rows += writer.mean(f"auprc_subject[{key}={word}]", values)
-    return rows
+def _panoptic(lesion: Sequence[Measured], writer: Writer, rates: Sequence[float]) -> list[Row]:
+    """PQ, SQ and RQ of all subjects' lesions together; SQ only where a pair exceeds IoU 0.5."""
+    if not rates:
+        return []
+    found = [case.at[main_rate(rates)].lesions for case in lesion]
+    either = [len(f.hit) + f.components for f in found]
+    twice = [2 * f.close_iou for f in found]
+    close, source = [f.close for f in found], "healthy-fpr"
+    return [
+        *writer.share("lesion_pq", twice, either, source),
+        *writer.share("lesion_sq", [f.close_iou for f in found], close, source),
+        *writer.share("lesion_rq", [2 * c for c in close], either, source),
+    ]
+
+
+def _outlines(lesion: Sequence[Measured], writer: Writer, rates: Sequence[float]) -> list[Row]:
+    """Surface Dice of all; HD95 of the scans with a matched lesion, and how many have none."""
+    if not rates:
+        return []
+    found = [s for s in (case.at[main_rate(rates)].surface for case in lesion) if s is not None]
+    known, source = [s.mean_hd95 for s in found if s.hd95], "healthy-fpr"
+    lost = [not s.hd95 for s in found]
+    return [
+        *writer.mean("surface_dice_2mm", [s.dice for s in found], source),
+        *writer.mean("hd95_mm", known, source),
+        *writer.total("hd95_n_undefined", [int(one) for one in lost], source),
+        *writer.total("hd95_lesions_undefined", [s.unmatched for s in found], source),
+    ]
+
+
+def _restoration(clean: Sequence[Measured], writer: Writer) -> list[Row]:
+    """How far the healthy counterparts of healthy scans are from those scans."""
+    found = [case.restoration for case in clean if case.restoration is not None]
+    names = found[0]._fields if found else ()
+    return [
+        row
+        for name in names
+        for row in writer.mean(f"restoration_{name}", [getattr(f, name) for f in found])
+    ]
 
 
 def _scans(lesion: Sequence[Measured], clean: Sequence[Measured], writer: Writer) -> list[Row]:

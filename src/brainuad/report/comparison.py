@@ -20,6 +20,8 @@ MAIN = (
     "healthy_fp_ml",
 )
 """Metrics of the first table; all others are in results.csv."""
+STRATA = {"auprc_subject": "AUPRC", "healthy_fp_ml": "False positives in healthy scans, ml,"}
+"""Metrics whose groups have tables of their own; those of other metrics are in results.csv."""
 POINTS = 200
 """Most points of a precision-recall curve."""
 
@@ -39,10 +41,13 @@ def leaderboard(rows: Sequence[Row], references: Sequence[Row] = ()) -> list[Boa
     main = [row for name in MAIN for row in rows if row.metric == name]
     main += [row for row in rows if is_published(row) and row not in main and not stratum(row)]
     boards = [Board(title="Leaderboard", rows=main, references=references)]
-    for kind in dict.fromkeys(stratum(row) for row in rows):
-        if kind:
-            split = [row for row in rows if stratum(row) == kind]
-            boards.append(Board(title=f"AUPRC by {kind}", rows=split))
+    for stem, title in STRATA.items():
+        split = [(stratum(row), row) for row in rows if row.metric.startswith(f"{stem}[")]
+        boards += [
+            Board(title=f"{title} by {kind}", rows=[row for key, row in split if key == kind])
+            for kind in dict.fromkeys(key for key, _ in split)
+            if kind != "fpr"
+        ]
     sham = [row for row in rows if row.metric in ("auprc_sham", "prevalence_sham")]
     if sham:
         note = (
@@ -60,9 +65,8 @@ def is_published(row: Row) -> bool:
 
 
 def stratum(row: Row) -> str:
-    """What an AUPRC is split by: ``size`` for ``auprc_subject[size=S]``; empty for others."""
-    stem, _, rest = row.metric.partition("[")
-    return rest.partition("=")[0] if stem == "auprc_subject" else ""
+    """What a number is split by: ``size`` for ``auprc_subject[size=S]``; empty for others."""
+    return row.metric.partition("[")[2].partition("=")[0]
 
 
 def result_charts(evaluations: Mapping[str, Evaluation]) -> list[Chart]:
