@@ -160,7 +160,8 @@ def run_evaluation(asked: Asked) -> tuple[Path, list[str]]:
     if compared:
         write_text(asked.out / "differences.csv", csv_text(lines(compared)))
     benchmark_report(asked.out / "index.html", page)
-    return asked.out / "index.html", remarks
+    said = [f"warning: {text}" if text == chosen.warning else text for text in remarks]
+    return asked.out / "index.html", said
 
 
 def without_scan(found: Sequence[Pair]) -> list[str]:
