@@ -1,5 +1,6 @@
 """The healthy images most like an image, and how they vary where it shows brain."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,7 @@ def returned(x: Images, brain: Tensor) -> Images:
     return out
 
 
-def _resized(x: Images, size: "torch.Size | list[int]") -> Images:
+def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
     if list(x.shape[2:]) == list(size):
         return x
     return F.interpolate(x, size=list(size), mode=LINEAR[x.ndim], align_corners=False)
