@@ -85,10 +85,8 @@ def configured(
     """Settings of a method from a preset and options on top of it, checked."""
     kind = method_class(method)
     chosen = merged(preset_options(method, preset), options)
-    build(kind.Options, chosen, where=method)
-    return DetectorConfig(
-        method=method, preset=preset, options=chosen, view=kind.views[0], **settings
-    )
+    view = kind.view_with(build(kind.Options, chosen, where=method))
+    return DetectorConfig(method=method, preset=preset, options=chosen, view=view, **settings)
 
 
 def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:

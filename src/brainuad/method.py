@@ -110,6 +110,11 @@ class Method(nn.Module, ABC):
         self.options = self.Options() if options is None else options
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
+    @classmethod
+    def view_with(cls, options: Any) -> str:
+        """The view that a detector with these options takes: the first, unless they ask else."""
+        return cls.views[0]
+
     @abstractmethod
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """Learn from healthy images; ends with :meth:`mark_fitted`."""

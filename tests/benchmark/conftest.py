@@ -23,6 +23,9 @@ import numpy as np
 def to_2mm(array, affine):
     return array, affine
 
+def head_region(volume):
+    return volume > 0
+
 def main():
     parser = argparse.ArgumentParser()
     for name in ("--data", "--bench", "--out"):

@@ -62,7 +62,7 @@ def test_program_that_stops_leaves_nothing_behind(shared: Path, tmp_path: Path):
 
 def test_unknown_benchmark_lists_the_choices(shared: Path, tmp_path: Path):
     with pytest.raises(
-        UsageError, match="benchmark 'atlas': unknown; choose from ixi-stroke, mslub"
+        UsageError, match="benchmark 'atlas': unknown; choose from ixi-stroke, lgg-flair, mslub"
     ):
         load_benchmark("atlas", shared, tmp_path)
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainuad.benchmark import LOADERS, RunSettings, run_benchmark
-from brainuad.benchmark import data as lists
+from brainuad.benchmark import LOADERS, RunSettings, run_benchmark, volumes
 from brainuad.benchmark.found import load_kept
 from brainuad.benchmark.prepared import load_prepared
 from brainuad.detector import Detector
@@ -24,7 +23,7 @@ QUICK = RunSettings(workers=1, progress=False, resamples=50)
 
 def as_they_are(*words: Any) -> Any:
     """The task of ``ixi-stroke``, without registration: phantoms need none."""
-    found = lists._ixi_stroke(*words)
+    found = volumes.ixi_stroke(*words)
     return tuple(replace(task, recipe=recipe("phantom")) for task in found)
 
 
@@ -226,7 +225,7 @@ def test_patient_is_calibrated_outside_the_lesions(
     shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def flair_alone(*words: Any) -> Any:
-        task = lists._mslub(*words)[0]
+        task = volumes.mslub(*words)[0]
         return (replace(task, recipe=recipe("phantom")),)
 
     monkeypatch.setitem(LOADERS, "mslub", flair_alone)

@@ -1,8 +1,13 @@
+import numpy as np
 import pytest
 import torch
 
-from brainuad import testing
+from brainuad import nearest, testing
+from brainuad.config import build
+from brainuad.detector_config import configured
+from brainuad.method import Batch
 from brainuad.methods.healthy_atlas import HealthyAtlas, HealthyAtlasOptions
+from brainuad.prepare import recipe
 from brainuad.rng import Rng
 from brainuad.types import DataError, UsageError
 
@@ -77,3 +82,129 @@ def test_a_scan_of_another_grid_is_refused():
     x = torch.rand(1, 1, 8, 8, 8)
     with pytest.raises(UsageError, match=r"shape \(1, 8, 8, 8\), the atlas"):
         atlas().detect(x, x > 0, rng=Rng([0]))
+
+
+def slices(count=40, **options):
+    method = HealthyAtlas(
+        HealthyAtlasOptions(**{"equalise": False, "nearest": 12, "components": 5} | options)
+    )
+    method.fit(testing.Blobs(count, "axial"), minimise=testing.few_steps)
+    return method
+
+
+@pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("stretch", [True, False], ids=["stretched", "as they lie"])
+def test_nearest_keeps_the_contract(check, stretch):
+    options = HealthyAtlasOptions(equalise=False, nearest=10, stretch=stretch)
+    check(lambda: HealthyAtlas(options), view="axial")
+
+
+def brute_force(method, x, brain, sign):
+    """z of one image from the healthy ones by loops, numpy and a full principal decomposition."""
+    healthy, covered = (a[:, 0].double().numpy() for a in (method.images, method.covered))
+    image, inside = x[0].double().numpy(), brain[0].numpy()
+    flat = healthy.reshape(len(healthy), -1)
+    centre = flat.mean(0)
+    axes = np.linalg.svd(flat - centre, full_matrices=False)[2][:5]
+    place = axes @ (image.ravel() - centre)
+    distances = [np.sum((axes @ (row - centre) - place) ** 2) for row in flat]
+    chosen = sorted(range(len(flat)), key=lambda n: distances[n])[:12]
+    mean, spread, count = (np.zeros(image.shape) for _ in range(3))
+    for i, j in np.ndindex(*image.shape):
+        own = [healthy[n, i, j] for n in chosen if covered[n, i, j]]
+        count[i, j] = len(own)
+        if len(own) > 1:
+            mean[i, j], spread[i, j] = np.mean(own), np.std(own, ddof=1)
+    ordered = np.sort(spread[count >= 10])
+    floor = max(0.02, ordered[max(1, round(0.05 * len(ordered))) - 1])
+    z = (image - mean) / np.maximum(spread, floor)
+    z = {"absolute": np.abs(z), "dark": np.maximum(-z, 0), "bright": np.maximum(z, 0)}[sign]
+    return z * (count >= 10) * inside
+
+
+@pytest.mark.parametrize("sign", ["absolute", "dark", "bright"])
+def test_z_against_the_nearest_slices_is_that_of_brute_force(sign):
+    method = slices(stretch=False, floor=0.02, sign=sign)
+    batch = testing.lesioned("axial")
+    found = method.detect(batch.x, batch.brain, rng=batch.rng(0))
+    for n in range(len(batch)):
+        expected = brute_force(method, batch.x[n], batch.brain[n], sign)
+        np.testing.assert_allclose(found.anomaly[n, 0], expected, rtol=1e-3, atol=1e-3)
+    assert found.anomaly.max() > (1 if sign == "bright" else 3)  # the lesion is dark
+
+
+def test_stretched_z_is_that_of_the_stretched_images():
+    stretching, plain = slices(), slices(stretch=False)
+    plain.images, plain.covered = stretching.images, stretching.covered
+    plain.centre, plain.axes, plain.places = (
+        stretching.centre, stretching.axes, stretching.places)  # fmt: skip
+    batch = testing.lesioned("axial", 1)
+    frame, inside = nearest.stretched(batch.x, batch.brain)
+    expected = nearest.returned(
+        plain.detect(frame, torch.ones_like(inside), rng=Rng([0])).anomaly, batch.brain[0]
+    )
+    found = stretching.detect(batch.x, batch.brain, rng=Rng([0])).anomaly
+    assert torch.allclose(found, expected * batch.brain, atol=1e-5)
+
+
+def heads(sizes):
+    """The same anatomy in heads of other sizes."""
+    axes = [torch.linspace(-1, 1, n) for n in (32, 48)]
+    rows, columns = torch.meshgrid(*axes, indexing="ij")
+    radius = (rows.square() + columns.square()).sqrt() / torch.tensor(sizes).reshape(-1, 1, 1, 1)
+    brain = radius < 1
+    noise = Rng.named(5, [str(size) for size in sizes]).normal(1, 32, 48)
+    x = (0.5 + 0.3 * torch.cos(6 * radius) + 0.02 * noise).clamp(0, 1) * brain
+    return Batch(x=x, brain=brain, keys=tuple(str(size) for size in sizes))
+
+
+def test_heads_of_another_size_need_the_stretch():
+    healthy = testing.Fixed(heads([0.6 + 0.01 * n for n in range(40)]))
+    mean = {}
+    for stretch in (True, False):
+        method = HealthyAtlas(HealthyAtlasOptions(equalise=False, nearest=20, stretch=stretch))
+        method.fit(healthy, minimise=testing.few_steps)
+        small = heads([0.45])
+        found = method.detect(small.x, small.brain, rng=Rng([0])).anomaly
+        mean[stretch] = float(found[small.brain].mean())
+    assert mean[True] < 0.5 * mean[False]
+
+
+def test_batches_do_not_change_a_single_bit():
+    method, batch = slices(), testing.lesioned("axial", 5)
+    whole = method.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly
+    for n in range(5):
+        own = (batch.x[n : n + 1], batch.brain[n : n + 1])
+        assert torch.equal(method.detect(*own, rng=Rng([0])).anomaly[0], whole[n])
+
+
+def test_floor_bounds_the_deviation_of_the_atlas():
+    assert float(atlas(equalise=False, floor=0.2).deviation.min()) == pytest.approx(0.2)
+
+
+def test_nearest_takes_slices_and_the_atlas_volumes():
+    settings = {"recipe": recipe("slices")}
+    assert configured("healthy_atlas", "nearest", {}, **settings).view == "axial"
+    assert configured("healthy_atlas", "raw", {}, **settings).view == "volume"
+
+
+def test_too_few_slices_are_refused():
+    with pytest.raises(DataError, match="11 healthy slices; give at least 12 or lower nearest"):
+        slices(count=11)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"nearest": 9, "equalise": False}, "nearest 9 is below 2 or minimum_count 10"),
+        ({"nearest": 1, "minimum_count": 1, "equalise": False}, "nearest 1 is below 2"),
+        ({"nearest": 30}, "nearest compares slices, .* set equalise to false"),
+        ({"components": 0}, "components is 0; give 1 or more"),
+        ({"floor": -0.1}, "floor is -0.1; give a number >= 0"),
+        ({"floor": float("nan")}, "floor is nan; give a number >= 0"),
+        ({"nearest": "many"}, "nearest"),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options, match):
+    with pytest.raises(UsageError, match=match):
+        build(HealthyAtlasOptions, options, where="healthy_atlas")

@@ -12,6 +12,7 @@ from brainuad.detect import in_own_intensity
 from brainuad.prepare import Recipe, prepare_scan
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.scale import (
+    InnerMedian,
     Landmarks,
     TissueMode,
     ZScore,
@@ -95,6 +96,8 @@ def test_a_brain_without_contrast_is_named():
     [
         (lambda: ZScore(clip=0.0), "zscore: clip 0.0 must be above 0"),
         (lambda: TissueMode(at=1.0), "tissue_mode: at 1.0 must lie between"),
+        (lambda: InnerMedian(at=1.0), "inner_median: at 1.0 must lie between 0 and 1"),
+        (lambda: InnerMedian(depth_mm=-1.0), "depth_mm -1.0 must be >= 0"),
         (lambda: Landmarks(values=(0.0, 1.0)), "give as many of each"),
         (lambda: Landmarks(values=(0.5, 0.2), percentiles=(1.0, 99.0)), "rising"),
     ],
@@ -102,3 +105,29 @@ def test_a_brain_without_contrast_is_named():
 def test_impossible_settings_are_refused(make, match):
     with pytest.raises(UsageError, match=match):
         make()
+
+
+@given(gain=st.floats(0.1, 50), fat=st.floats(1, 500))
+def test_inner_median_sees_no_rim_and_no_gain(gain, fat):
+    """A head whose rim of 3 voxels (6 mm) is fat; within the slice 8 mm are 4 voxels."""
+    rng = np.random.default_rng(0)
+    brain = np.zeros((21, 19, 2), bool)
+    brain[1:20, 1:18] = True
+    inner = np.zeros_like(brain)
+    inner[5:16, 5:14] = True
+    voxels = np.where(brain, 10 + rng.random(brain.shape), 0)
+    voxels[brain & ~np.pad(np.ones((13, 11, 2), bool), ((4, 4), (4, 4), (0, 0)))] *= fat
+    scan = replace(
+        work().scan,
+        voxels=(gain * voxels).astype(np.float32),
+        affine=np.diag([2.0, 2, 5, 1]),
+        brain=brain,
+    )
+    found = InnerMedian(depth_mm=8.0, at=0.25)(Work.start(scan)).scan
+    expected = np.clip(0.25 * voxels / np.median(voxels[inner]), 0, 1)
+    np.testing.assert_allclose(found.voxels, expected, rtol=1e-4)
+
+
+def test_inner_median_of_a_thin_or_empty_head_is_refused():
+    with pytest.raises(DataError, match="sub-01: the median deeper than 500 mm is 0; check"):
+        InnerMedian(depth_mm=500.0)(work())

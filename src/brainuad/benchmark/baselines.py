@@ -4,7 +4,7 @@ import csv
 import math
 from pathlib import Path
 
-from brainuad.benchmark.data import BenchmarkData
+from brainuad.benchmark.task import BenchmarkData
 from brainuad.evaluate.case import Row
 
 FILE = "baselines_dev.csv"

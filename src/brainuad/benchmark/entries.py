@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from brainuad.benchmark.data import BenchmarkData
 from brainuad.benchmark.prepared import Shelf
+from brainuad.benchmark.task import BenchmarkData
 from brainuad.config import seconds, to_dict
 from brainuad.detector import Detector
 from brainuad.detector_config import training_settings
@@ -113,7 +113,11 @@ def fitted(
         detector = _checked_earlier(Detector.load(earlier), task, earlier)
     else:
         detector = Detector.create(
-            entry.method, preset=entry.preset, recipe=task.recipe, modality=task.modality
+            entry.method,
+            preset=entry.preset,
+            recipe=task.recipe,
+            postprocess=task.postprocess,
+            modality=task.modality,
         )
         if shelf.store is None:
             detector = _unfitted(detector)

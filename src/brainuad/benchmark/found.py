@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from brainuad.benchmark.cases import TestCase
-from brainuad.benchmark.data import BenchmarkData
 from brainuad.benchmark.prepared import Shelf, load_prepared
+from brainuad.benchmark.task import BenchmarkData
 from brainuad.calibrate import Calibration, Calibrator
 from brainuad.detector import Detector
 from brainuad.evaluate.case import Case

@@ -11,9 +11,9 @@ import numpy as np
 
 from brainuad.benchmark.baselines import baselines
 from brainuad.benchmark.cases import TestCase
-from brainuad.benchmark.data import BenchmarkData
 from brainuad.benchmark.entries import Entry
 from brainuad.benchmark.found import load_kept, read_case
+from brainuad.benchmark.task import BenchmarkData
 from brainuad.detector import Detector
 from brainuad.evaluate.case import Row
 from brainuad.evaluate.protocols import Evaluation

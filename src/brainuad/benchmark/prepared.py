@@ -2,16 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from brainuad.benchmark.data import BenchmarkData
 from brainuad.benchmark.sources import Source
+from brainuad.benchmark.task import BenchmarkData
 from brainuad.manifest import atomic_path
-from brainuad.nifti import read_mask
 from brainuad.pool import Pool
 from brainuad.prepare import Prepared, Recipe, prepare_scan
 from brainuad.scan import Scan
@@ -84,14 +83,7 @@ def _prepare_to_file(source: Source, *, recipe: Recipe, folder: Path) -> str:
 
 
 def _prepared(source: Source, recipe: Recipe) -> Prepared:
-    scan = source.read()
-    prepared = prepare_scan(scan, recipe)
-    if source.without is None:
-        return prepared
-    brain = prepared.original.brain
-    assert brain is not None
-    healthy = brain & ~read_mask(source.without, like=scan)
-    return replace(prepared, original=replace(prepared.original, brain=healthy))
+    return source.healthy(prepare_scan(source.read(), recipe))
 
 
 def _store(

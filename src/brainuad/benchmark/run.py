@@ -66,7 +66,7 @@ def run_benchmark(
     """Run methods on a local benchmark and write ``results.csv`` and ``index.html``.
 
     Args:
-        name: ``ixi-stroke`` or ``mslub``.
+        name: see :data:`LOADERS`.
         data: folder that holds ``data`` and ``benchmarks``.
         out: output folder; a stopped run goes on there.
         methods: ``method[:preset][@steps or @duration]`` each; see :class:`Entry`.

@@ -16,7 +16,7 @@ from brainuad.prepare.grid import MNI_1MM, MNI_256
 from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.register import Register
 from brainuad.prepare.resample import Crop, Resample
-from brainuad.prepare.scale import Landmarks, TissueMode, ZScore
+from brainuad.prepare.scale import InnerMedian, Landmarks, TissueMode, ZScore
 from brainuad.prepare.window import Window
 from brainuad.prepare.work import Step
 from brainuad.types import UsageError
@@ -34,6 +34,7 @@ STEPS: dict[str, type] = {
     "window": Window,
     "zscore": ZScore,
     "tissue_mode": TissueMode,
+    "inner_median": InnerMedian,
     "landmarks": Landmarks,
     "checks": Checks,
 }

@@ -1,4 +1,4 @@
-"""Other ways to bring intensities to [0, 1]: z-scores, the tissue mode, a standard histogram."""
+"""Other ways to [0, 1]: z-scores, the tissue mode, an inner median, a standard histogram."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -52,6 +52,44 @@ class TissueMode:
         inside = brain_values(work.scan)
         low = float(np.percentile(inside, 1))
         return stretched(work, low, low + (tissue_mode(inside) - low) / self.at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerMedian:
+    """The median of what lies deep inside to a fixed value; 0 stays 0.
+
+    For heads with their skull: the bright fat of the scalp, whose share differs from stack to
+    stack, has no say.
+    """
+
+    depth_mm: float = 16.0
+    """Distance from the outside, within the axial slice, from which on voxels count, mm."""
+    at: float = 0.25
+    """What the median becomes, in (0, 1); 1 / ``at`` medians and more are cut off at 1."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.at < 1 and self.depth_mm >= 0):
+            raise UsageError(
+                f"inner_median: at {self.at} must lie between 0 and 1, depth_mm {self.depth_mm} "
+                "must be >= 0; correct them"
+            )
+
+    def __call__(self, work: Work) -> Work:
+        """The work with the voxels of its scan stretched."""
+        scan = work.scan
+        padded = np.pad(known_brain(scan), ((1, 1), (1, 1), (0, 0)))
+        # Slices so far apart that none is the way out of another.
+        depth = np.asarray(
+            ndimage.distance_transform_edt(padded, sampling=(*scan.spacing[:2], 1e6))
+        )[1:-1, 1:-1]
+        inside = scan.voxels[depth > self.depth_mm]
+        middle = float(np.median(inside)) if inside.size else 0.0
+        if not middle > 0:
+            raise DataError(
+                f"{scan.subject}: the median deeper than {self.depth_mm:g} mm is {middle:g}; "
+                "check the mask of the head, or use another normalisation"
+            )
+        return stretched(work, 0.0, middle / self.at)
 
 
 @dataclass(frozen=True, kw_only=True)
