@@ -224,7 +224,7 @@ def test_restoration_is_measured_in_normalised_units(run, data: Path):
         low, high = np.percentile(scan, (1, 99))
         healthy = scan + 5 * volume(number, kind=3)
         both = [np.clip((v - low) / (high - low), 0, 1) for v in (scan, healthy)]
-        expected.append(restoration(*both, np.ones(SHAPE, bool)))
+        expected.append(restoration(both[0], both[1], np.ones(SHAPE, bool)))
     for n, metric in enumerate(("l1", "psnr", "ssim")):
         row = results(data)[f"restoration_{metric}"]
         assert float(row["value"]) == pytest.approx(np.mean([e[n] for e in expected]), rel=1e-4)

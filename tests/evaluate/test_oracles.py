@@ -98,10 +98,8 @@ def test_lesions_equal_panoptica(panoptica):
 
 @pytest.fixture(scope="module")
 def picai():
-    pytest.importorskip("picai_eval", reason=WHY.format("picai_eval"))
-    from picai_eval.eval import evaluate_case
-
-    return evaluate_case
+    found = pytest.importorskip("picai_eval.eval", reason=WHY.format("picai_eval"))
+    return found.evaluate_case
 
 
 def test_matches_at_a_tenth_equal_picai_eval(picai):

@@ -25,6 +25,7 @@ def lesions(count=5):
         case = one(number, "lesion")
         region = np.ones(SHAPE, bool)
         last = number == count - 1
+        assert case.lesion is not None
         mask = np.roll(case.lesion, 5 if last else number % 2, axis=0) & ~(case.lesion & last)
         anomaly = (3.0 * mask + 0.5).astype(np.float32)
         yield dataclasses.replace(case, region=region, anomaly=anomaly)

@@ -90,6 +90,18 @@ def demo(
     say(f"report: {page.resolve()}")
 
 
+Subjects = Annotated[
+    Path | None, typer.Option(metavar="TABLE", help="Age, sex, site or scanner of each subject.")
+]
+By = Annotated[
+    str, typer.Option(metavar="COLUMNS", help="Split by these, such as age,sex; default all.")
+]
+Against = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="RESULTS...", help="Compare with these results, case by case."),
+]
+
+
 def evaluate(
     *,
     maps: Annotated[
@@ -117,17 +129,9 @@ def evaluate(
     validation_truth: Annotated[
         Path | None, typer.Option(metavar="FOLDER|TSV", help="Lesions of the validation maps.")
     ] = None,
-    subjects: Annotated[
-        Path | None,
-        typer.Option(metavar="TABLE", help="Age, sex, site or scanner of each subject."),
-    ] = None,
-    by: Annotated[
-        str, typer.Option(metavar="COLUMNS", help="Split by these, such as age,sex; default all.")
-    ] = "",
-    against: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="RESULTS...", help="Compare with these results, case by case."),
-    ] = None,
+    subjects: Subjects = None,
+    by: By = "",
+    against: Against = None,
     dataset: Annotated[str, typer.Option(help="Name of the data set, for the table.")] = "",
     seed: Seed = 0,
     quiet: Quiet = False,

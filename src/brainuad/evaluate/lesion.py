@@ -285,4 +285,4 @@ def _kept_alarms(draws: np.ndarray, owner: np.ndarray, allowed: np.ndarray) -> n
 def _flat(groups: Sequence[Sequence[float]]) -> tuple[np.ndarray, np.ndarray]:
     """All values one after the other, and which group each belongs to."""
     owner = np.repeat(np.arange(len(groups)), [len(g) for g in groups])
-    return owner, np.array([v for g in groups for v in g], dtype=float)
+    return owner, np.concatenate([np.asarray(g, dtype=float) for g in groups])
