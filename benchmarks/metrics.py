@@ -87,11 +87,7 @@ class Cohort:
             yield case
 
     def made(self, number: int) -> Case:
-<<<<<<< HEAD
-        """One case of the cohort."""
-=======
         """The volume with this number, always the same."""
->>>>>>> d-metrics
         rng = np.random.default_rng([2, number])
         noise = np.roll(self.noise, tuple(rng.integers(0, SHAPE)), axis=(0, 1, 2))
         lesion = None if number % 5 == 4 else np.zeros(SHAPE, bool)
