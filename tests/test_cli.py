@@ -800,3 +800,56 @@ def test_demo_says_where_its_page_is(run, tmp_path: Path, monkeypatch):
     code, said = run("demo", "-o", tmp_path)
     assert code == 0
     assert f"report: {tmp_path / 'index.html'}" in said
+
+
+# What a first-time user met
+
+
+def test_pictures_are_prepared_by_the_recipe_for_slices(run, tmp_path: Path):
+    from PIL import Image
+
+    (tmp_path / "in").mkdir()
+    for n in range(2):
+        values = np.random.default_rng(n).integers(0, 255, (24, 20), np.uint8)
+        Image.fromarray(values).save(tmp_path / "in" / f"sub-{n}_T1w.png")
+    code, said = run("prepare", "-i", tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 0, said
+    report = json.loads((tmp_path / "out" / "sub-0_T1w_prepare.json").read_text())
+    assert report["recipe"]["name"] == "slices"
+    mixed = save(tmp_path / "in2", person("sub-x"))
+    picture = tmp_path / "in" / "sub-0_T1w.png"
+    code, said = run("prepare", "-i", mixed, picture, "-o", tmp_path / "out2")
+    assert code == 2
+    assert "pictures and volumes in one run; prepare them apart" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path,brian\na.nii,b.nii\n", "column 'brian' is unknown; is it 'brain'?"),
+        (b"path;brain\na.nii;b.nii\n", "no column 'path' among path;brain (commas between cells)"),
+        ("path,subject\nM\xfcller.nii,1\n".encode("latin-1"), "is not UTF-8 text"),
+    ],
+)
+def test_tables_that_are_not_what_they_seem(run, tmp_path: Path, content, message):
+    (tmp_path / "t.csv").write_bytes(content)
+    code, said = run("prepare", "-i", tmp_path / "t.csv", "-o", tmp_path / "out")
+    assert code == 65
+    assert message in said
+
+
+def test_filters_of_data_sets_are_not_ignored_elsewhere(run, cohort: Path, tmp_path: Path):
+    words = ["prepare", "-i", cohort / "others", "-o", tmp_path / "o", "--participant", "09"]
+    code, said = run(*words)
+    assert code == 2
+    assert "is no BIDS data set, so --participant and --session have no meaning" in said
+
+
+def test_an_output_that_is_a_file_is_said_before_any_work(run, cohort: Path, tmp_path: Path):
+    (tmp_path / "afile").write_text("x")
+    code, said = run(
+        "prepare", "-i", cohort / "others", "-o", tmp_path / "afile", "--recipe", "phantom"
+    )
+    assert code == 2
+    assert "afile: something else stands there or above it; choose another name" in said
+    assert "prepared (" not in said

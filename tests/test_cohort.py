@@ -142,3 +142,34 @@ def test_the_picture_shows_the_scan_and_where_it_went(prepared):
     green = (image[..., 1] > 150) & (image[..., 0] < 160) & (image[..., 2] < 140)
     assert green[: len(image) // 2].sum() > 50
     assert green[len(image) // 2 :].sum() > 50
+
+
+def test_a_rejected_scan_has_a_picture_and_no_prepared_files(tmp_path):
+    scan, _ = person()
+    inside = np.where(scan.voxels > 0, 1000 - scan.voxels, 0).astype(np.float32)
+    good, out = tmp_path / "in" / "sub 1 #a?_T1w.nii", tmp_path / "out"
+    write_volume(good, scan.voxels, like=scan, kind="image")
+    (first,) = prepare_cohort([Source(path=good)], recipe("default-t1"), out, progress=False)
+    assert first.status == "pass"
+    write_volume(good, inside, like=scan, kind="image")
+    (again,) = prepare_cohort([Source(path=good)], recipe("default-t1"), out, progress=False)
+    assert again.status == "reject"
+    assert "does not look like T1w" in again.why
+    assert sorted(p.name for p in out.iterdir()) == ["pictures"]
+    assert (out / "pictures" / "sub 1 #a?_T1w.png").is_file()
+    page = write_page(out, [again], recipe=recipe("default-t1"), seconds=1.0).read_text()
+    assert 'src="pictures/sub%201%20%23a%3F_T1w.png"' in page
+    assert "reject" in page
+    assert "does not look like T1w" in (out / "failures.tsv").read_text()
+
+
+def test_what_fails_now_is_not_there_from_before(tmp_path):
+    scan, _ = person()
+    path, out = tmp_path / "a_T1w.nii", tmp_path / "out"
+    write_volume(path, scan.voxels, like=scan, kind="image")
+    list(prepare_cohort([Source(path=path)], recipe("default-t1"), out, progress=False))
+    assert (out / "a_T1w_prepare.json").is_file()
+    path.write_bytes(b"no longer a scan, but still a file of some length")
+    (done,) = prepare_cohort([Source(path=path)], recipe("default-t1"), out, progress=False)
+    assert done.status == "failed"
+    assert not [p for p in out.rglob("*") if p.is_file()]

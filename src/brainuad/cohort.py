@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from brainuad.manifest import plain, write_bytes, write_text
 from brainuad.pool import Pool
 from brainuad.prepare import Prepared, Recipe, prepare_scan, save_prepared
+from brainuad.prepare.checks import Checks, sentence
 from brainuad.prepare.template import template_brain
 from brainuad.read.source import Source
 from brainuad.report import figures
@@ -30,13 +32,18 @@ class Done:
     """Stem of its files."""
     path: str
     status: str
-    """``pass``, ``warn`` or ``failed``."""
+    """``pass``, ``warn``, ``reject`` or ``failed``."""
     why: str = ""
     """What failed, or what the checks warn of."""
     known: bool = False
     """Whether it was done in an earlier run and nothing has changed."""
     report: dict[str, Any] | None = None
     """What ``X_prepare.json`` holds."""
+
+    @property
+    def bad(self) -> bool:
+        """Whether there is no prepared scan."""
+        return self.status in ("failed", "reject")
 
 
 def prepare_cohort(
@@ -72,13 +79,31 @@ def _prepared_to_files(source: Source, *, recipe: Recipe, out: Path) -> Done:
         report = read_report(out / f"{stem}_prepare.json")
         if report.get("fingerprint") == fingerprint and report.get("recipe_hash") == recipe.hash:
             return _done(stem, source, report, known=True)
-        prepared = prepare_scan(source.read(), recipe)
+        remove_earlier(out, stem)
+        prepared = prepare_scan(source.read(), lenient(recipe))
         report = plain({**prepared.report, "fingerprint": fingerprint}, finite=True)
         write_bytes(out / PICTURES / f"{stem}.png", picture(prepared))
+        if report.get("status") == "reject" and recipe != lenient(recipe):
+            reasons = sentence(report["checks"])
+            why = f"{source.path}: {reasons}; check the scan, its mask and modality"
+            return Done(name=stem, path=str(source.path), status="reject", why=why, report=report)
         save_prepared(replace(prepared, report=report), out, stem)
     except BrainuadError as error:
         return Done(name=stem, path=str(source.path), status="failed", why=str(error))
     return _done(stem, source, report)
+
+
+def lenient(recipe: Recipe) -> Recipe:
+    """The same recipe with checks that only report, so that a rejected scan can be looked at."""
+    steps = [replace(s, strict=False) if isinstance(s, Checks) else s for s in recipe.steps]
+    return replace(recipe, steps=tuple(steps))
+
+
+def remove_earlier(out: Path, stem: str) -> None:
+    """Take away what an earlier run left of a scan, first the report, which says "done"."""
+    for name in (f"{stem}_prepare.json", f"{stem}_prepared.nii.gz", f"{stem}_brain.nii.gz"):
+        (out / name).unlink(missing_ok=True)
+    (out / PICTURES / f"{stem}.png").unlink(missing_ok=True)
 
 
 def _done(stem: str, source: Source, report: dict[str, Any], *, known: bool = False) -> Done:
@@ -119,7 +144,7 @@ def picture(prepared: Prepared) -> bytes:
 def write_page(out: Path, done: Sequence[Done], *, recipe: Recipe, seconds: float) -> Path:
     """``index.html`` of a cohort: those that need a look first; and ``failures.tsv``."""
     rows = sorted(done, key=lambda d: (ORDER.index(d.status), d.name))
-    failed = [d for d in rows if d.status == "failed"]
+    failed = [d for d in rows if d.bad]
     lines = ["path\twhy", *(f"{d.path}\t{' '.join(d.why.split())}" for d in failed)]
     write_text(out / "failures.tsv", "\n".join(lines) + "\n")
     page = CohortPage(
@@ -141,11 +166,12 @@ def write_page(out: Path, done: Sequence[Done], *, recipe: Recipe, seconds: floa
 def _line(done: Done, out: Path) -> PreparedScan:
     report = done.report or {}
     still = f"{PICTURES}/{done.name}.png"
+    there = (out / still).is_file()
     return PreparedScan(
         name=done.name,
         status=done.status,
         why=done.why,
         checks={n: c["value"] for n, c in report.get("checks", {}).items()},
         seconds=float(sum(report.get("seconds", {}).values())),
-        picture=still if (out / still).is_file() else "",
+        picture=quote(still) if there else "",
     )

@@ -86,3 +86,20 @@ def test_a_stretch_that_no_brain_has_is_refused():
     tiny = replace(scan, affine=np.diag([0.3, 0.3, 0.3, 1.0]) @ scan.affine)
     with pytest.raises(DataError, match="sub-01: registration failed .stretch"):
         registered(tiny, levels_mm=(8.0,), iterations=5)
+
+
+@pytest.mark.parametrize("slices", [1, 3])
+def test_a_few_slices_are_not_aligned_with_a_template(slices):
+    scan, _ = person()
+    few = replace(scan, voxels=scan.voxels[:, :, :slices], brain=scan.voxels[:, :, :slices] > -1)
+    with pytest.raises(DataError, match="cannot be aligned .* does not register"):
+        Register().matrix(few)
+
+
+def test_brains_that_never_meet_are_said(monkeypatch):
+    def apart(*_):
+        raise RuntimeError("All samples map outside moving image buffer")
+
+    monkeypatch.setattr(Register, "_fit", apart)
+    with pytest.raises(DataError, match="sub-01: registration failed, the two brains do not meet"):
+        Register().matrix(person()[0])

@@ -201,7 +201,7 @@ def test_nothing_there(tmp_path):
     with pytest.raises(MissingError, match="no such file or folder"):
         read_dicom(tmp_path / "none")
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(MissingError, match="no DICOM image in it; give the folder of one study"):
+    with pytest.raises(MissingError, match="no scan in it; NIfTI, DICOM, PNG and JPEG are read"):
         read_dicom(tmp_path)
 
 

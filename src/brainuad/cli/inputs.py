@@ -1,8 +1,10 @@
 """From what a person names - files, folders, tables - to scans."""
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from brainuad.read.bids import Wanted, find_bids, is_bids
@@ -13,7 +15,7 @@ from brainuad.types import DataError, MissingError, UsageError
 
 NIFTI = (".nii", ".nii.gz")
 TABLES = {".tsv": "\t", ".csv": ","}
-COLUMNS = ("path", "brain", "subject", "series")
+COLUMNS = ("path", "brain", "subject", "series", "modality")
 
 
 def sources(
@@ -33,6 +35,13 @@ def sources(
         series: number of the DICOM series in every study that has several.
         wanted: which scans of BIDS data sets; None for all.
     """
+    if wanted and (wanted.participants or wanted.sessions):
+        others = [path for path in given if not (path.is_dir() and is_bids(path))]
+        if others:
+            raise UsageError(
+                f"{others[0]}: is no BIDS data set, so --participant and --session have no "
+                "meaning; leave them out"
+            )
     found = [source for path in given for source in _sources_of(Path(path), wanted)]
     if not found:
         raise UsageError("-i: no scan is given; name at least one")
@@ -67,6 +76,7 @@ def _from_table(path: Path) -> list[Source]:
             brain=path.parent / row["brain"] if row.get("brain") else None,
             subject=row.get("subject") or None,
             series=row.get("series") or None,
+            modality=row.get("modality") or None,
         )
         for row in table(path, needed=("path",), known=COLUMNS)
     ]
@@ -84,20 +94,39 @@ def table(path: Path, *, needed: Sequence[str], known: Sequence[str]) -> list[di
         raise MissingError(f"{path}: no such file; check the path")
     if path.suffix not in TABLES:
         raise UsageError(f"{path}: not a table; give a .tsv or .csv file")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=TABLES[path.suffix], restval="")
-        have, rows = list(reader.fieldnames or ()), list(reader)
-    for name in needed:
-        if name not in have:
-            raise DataError(
-                f"{path}: no column {name!r} among {', '.join(have) or 'none'}; "
-                f"known columns: {', '.join(known)}"
-            )
+    text, sign = _text(path), TABLES[path.suffix]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=sign, restval="")
+    have, rows = list(reader.fieldnames or ()), list(reader)
+    _check_columns(path, have, needed=needed, known=known)
     if not rows:
         raise DataError(f"{path}: holds no rows under its header; list at least one")
     if any(None in row for row in rows):
         raise DataError(f"{path}: has rows with more cells than its header; mend them")
     return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
+def _check_columns(
+    path: Path, have: Sequence[str], *, needed: Sequence[str], known: Sequence[str]
+) -> None:
+    """Refuse a table without a needed column, or with one that is misspelt."""
+    cells = {"\t": "tabs", ",": "commas"}[TABLES[path.suffix]]
+    for name in needed:
+        if name not in have:
+            raise DataError(
+                f"{path}: no column {name!r} among {', '.join(have) or 'none'} ({cells} between "
+                f"cells); known columns: {', '.join(known)}"
+            )
+    for name in have:
+        meant = get_close_matches(name.lower(), known, n=1, cutoff=0.75)
+        if name not in known and meant:
+            raise DataError(f"{path}: column {name!r} is unknown; is it {meant[0]!r}?")
 
 
 def _with_brains(found: list[Source], brains: Sequence[Path]) -> list[Source]:

@@ -20,7 +20,10 @@ from brainuad.cli.basics import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from brainuad.cohort import Done
+    from brainuad.read.source import Source
 
 EXAMPLES = """
 [bold]Examples[/bold]
@@ -45,8 +48,12 @@ def prepare(
     ],
     out: Out,
     recipe: Annotated[
-        str, typer.Option(help="Name of a recipe (see [bold]brainuad info[/bold]) or a YAML file.")
-    ] = "default-t1",
+        str,
+        typer.Option(
+            help="Name of a recipe (see [bold]brainuad info[/bold]) or a YAML file; else slices "
+            "for pictures, ct for --modality CT, and default-t1."
+        ),
+    ] = "",
     brain: Annotated[
         list[Path] | None,
         typer.Option(metavar="MASK...", help="Brain masks, one for each scan, on its grid."),
@@ -85,19 +92,45 @@ def prepare(
     )
     found = sources(scans, brains=brain or (), series=series, wanted=wanted)
     found = [replace(source, modality=source.modality or modality) for source in found]
-    steps, started = named_recipe(recipe), time.perf_counter()
+    steps, started = named_recipe(recipe or usual_recipe(found)), time.perf_counter()
+    made_folder(out)
     done: list[Done] = []
     for each in prepare_cohort(found, steps, out, workers=workers, progress=not quiet):
         done.append(each)
-        if each.status == "failed":
+        if each.bad:
             complain(each.why)
         else:
             say(escape(f"{each.path}: {line(each)}"))
     page = write_page(out, done, recipe=steps, seconds=time.perf_counter() - started)
     say(f"prepared scans: {out}\npage: {page}")
-    failed = {Path(d.path): d.why for d in done if d.status == "failed"}
+    failed = {Path(d.path): d.why for d in done if d.bad}
     if failed:
         list_failures(failed, total=len(done))
+
+
+def usual_recipe(found: "Sequence[Source]") -> str:
+    """The recipe that suits all scans."""
+    from brainuad.read.picture import is_picture
+    from brainuad.types import UsageError
+
+    pictures = [is_picture(source.path) for source in found]
+    if any(pictures):
+        if not all(pictures):
+            raise UsageError("-i: pictures and volumes in one run; prepare them apart")
+        return "slices"
+    return "ct" if all(source.modality == "CT" for source in found) else "default-t1"
+
+
+def made_folder(out: Path) -> None:
+    """Make the output folder before any work is done, or say why it cannot be made."""
+    from brainuad.manifest import file_errors
+    from brainuad.types import UsageError
+
+    try:
+        with file_errors(out):
+            out.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"{out}: cannot be made there; choose another folder") from error
 
 
 def line(done: "Done") -> str:

@@ -62,7 +62,7 @@ class Checks:
         worst = max((fact["status"] for fact in found.values()), key=_WORST.index, default="pass")
         if self.strict and worst == "reject":
             raise DataError(
-                f"{work.scan.subject}: {_sentence(found)}; check the scan, its mask and modality"
+                f"{work.scan.subject}: {sentence(found)}; check the scan, its mask and modality"
             )
         return work.note(checks=found, status=worst)
 
@@ -152,7 +152,8 @@ def _at_most(value: float, limit: float | None, doubt: float) -> dict[str, Any] 
     return {"value": value, "limits": [0.0, limit], "status": status}
 
 
-def _sentence(found: dict[str, dict[str, Any]]) -> str:
+def sentence(found: dict[str, dict[str, Any]]) -> str:
+    """What checks reject, with values and limits."""
     return "; ".join(_words(n, f) for n, f in found.items() if f["status"] == "reject")
 
 

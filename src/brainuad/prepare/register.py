@@ -22,6 +22,8 @@ from brainuad.types import Affine, DataError, Mask, Volume
 
 Pose: TypeAlias = itk.Euler3DTransform | itk.Similarity3DTransform | itk.AffineTransform
 """Template to scan, in the axes of SimpleITK."""
+LEAST_SLICES = 4
+"""Along every axis; a thinner scan has no shape in the third dimension."""
 LEAST_NECK = 0.01
 """A smaller share of the brain is left in: it does not move the fit."""
 CUT_MM2 = 500.0
@@ -94,6 +96,22 @@ class Register:
 
     def matrix(self, scan: Scan) -> Affine:
         """Millimetres of the scan to those of the template."""
+        thin = min(scan.voxels.shape)
+        if thin < LEAST_SLICES:
+            raise DataError(
+                f"{scan.subject}: a scan of {thin} slice{'s' * (thin > 1)} cannot be aligned with a "
+                "template; take a recipe that does not register, such as slices or native"
+            )
+        try:
+            return self._fit(scan)
+        # The toolkit says so when no voxel of the two brains meets, in whatever pose.
+        except RuntimeError as error:
+            raise DataError(
+                f"{scan.subject}: registration failed, the two brains do not meet; check "
+                "orientation and brain mask of the scan"
+            ) from error
+
+    def _fit(self, scan: Scan) -> Affine:
         with one_thread():
             found = self._start(scan)
             for level in self.levels_mm:

@@ -133,7 +133,10 @@ def find_series(path: str | Path) -> list[Series]:
             groups.setdefault(header.series, []).append(header)
     if not groups:
         why = f" ({damaged[0]})" if damaged else ""
-        raise MissingError(f"{path}: no DICOM image in it{why}; give the folder of one study")
+        raise MissingError(
+            f"{path}: no scan in it{why}; NIfTI, DICOM, PNG and JPEG are read, and subfolders are "
+            "searched for DICOM alone"
+        )
     found = [_series(path, uid, headers) for uid, headers in groups.items()]
     return sorted(found, key=lambda s: (_number(s.facts.get("SeriesNumber")) or 0, s.uid))
 
