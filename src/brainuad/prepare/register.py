@@ -99,7 +99,7 @@ class Register:
         thin = min(scan.voxels.shape)
         if thin < LEAST_SLICES:
             raise DataError(
-                f"{scan.subject}: a scan of {thin} slice{'s' * (thin > 1)} cannot be aligned with a "
+                f"{scan.subject}: {thin} slice{'s' * (thin > 1)} cannot be aligned with a "
                 "template; take a recipe that does not register, such as slices or native"
             )
         try:
