@@ -6,10 +6,12 @@ FOLDER is the output of ``benchmarks/baselines.py`` for all benchmarks. Parts:
   signed    the dark side of the atlas where lesions are bright, its sign kept where our maps are 0
   ranks     sprites by histogram ranks that order equal grey values by their place in the image
   own_grid  dark voxels of ixi-stroke on the scans' own grids
+  affines   ixi-stroke against an atlas by the benchmark's affines instead of our registration
   affine    mslub's T1w against the atlas where its file's affine puts it, without registration
 """
 
 import argparse
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -28,8 +30,10 @@ from brainuad.postprocess import Postprocess
 from brainuad.prepare import Recipe, prepare_scan
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
+from brainuad.prepare.grid import MNI_2MM
 from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.resample import resample
+from brainuad.scan import Scan
 
 Judged = tuple[np.ndarray, np.ndarray]
 """Scores and truth of the scored voxels of a case."""
@@ -112,6 +116,43 @@ def own_grid(arguments: argparse.Namespace) -> None:
         report(f"ixi-stroke `{row}`, own grid (Dice at 1 %: {2 * hits / size:.4f})", cases)
 
 
+def to_grid(scan: Scan, to_mni: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A stripped scan in MNI152 at 2 mm by a given affine: image, brain, and where voxels went."""
+    brain = scan.voxels > 0
+    low, high = np.percentile(scan.voxels[brain], (1, 99))
+    value = np.where(brain, np.clip((scan.voxels - low) / (high - low), 0, 1), 0)
+    placed = to_mni @ scan.affine
+    grid = (MNI_2MM.shape, MNI_2MM.affine)
+    share = resample(brain.astype(np.float32), placed, *grid)
+    image = resample(value.astype(np.float32), placed, *grid) / np.maximum(share, 0.5)
+    return image, share > 0.5, placed
+
+
+def affines(arguments: argparse.Namespace) -> None:
+    """Mean and deviation by Welford's update, z in MNI152, the map brought back."""
+    (task,) = tasks("ixi-stroke", arguments)
+    path = arguments.data / "benchmarks" / "ixi-stroke" / "affines.json"
+    fits = {who: np.array(fit) for who, fit in json.loads(path.read_text()).items()}
+    count, mean, squares = (np.zeros(MNI_2MM.shape) for _ in range(3))
+    for source in task.train:
+        image, brain, _ = to_grid(source.read(), fits[source.subject])
+        count += brain
+        step = (image - mean) * brain
+        mean += step / np.maximum(count, 1)
+        squares += step * (image - mean)
+    deviation = np.sqrt(squares / np.maximum(count - 1, 1))
+    deviation = np.maximum(deviation, np.quantile(deviation[count >= 10], 0.05))
+    cases = []
+    for case in task.cases:
+        if case.kind == "lesion":
+            scan, truth, region = read_case(case, task.modality)
+            image, brain, placed = to_grid(scan, fits[case.subject])
+            z = np.maximum((mean - image) / deviation, 0) * (brain & (count >= 10))
+            back = resample(z.astype(np.float32), MNI_2MM.affine, truth.shape, placed)
+            cases.append((back[region], truth[region]))
+    report("ixi-stroke `atlas_zneg`, the benchmark's affines", cases)
+
+
 def affine(arguments: argparse.Namespace) -> None:
     """The atlas resampled to the file's grid by the file's own affine."""
     task = next(t for t in tasks("mslub", arguments) if t.modality == "T1w")
@@ -136,12 +177,15 @@ def affine(arguments: argparse.Namespace) -> None:
         ("T1_atlas_zabs", np.abs(z)),
     ):
         report(f"mslub `{row}`, not registered", [(score[region], truth[region])])
+    grown = np.linalg.norm(prepared.placed[:3, :3], axis=0) / scan.spacing
+    print(f"\nOur registration of mslub enlarges by {', '.join(f'{g:.2f}' for g in grown)}.")
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "signed": signed,
     "ranks": ranks,
     "own_grid": own_grid,
+    "affines": affines,
     "affine": affine,
 }
 
