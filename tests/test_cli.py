@@ -846,10 +846,10 @@ def test_filters_of_data_sets_are_not_ignored_elsewhere(run, cohort: Path, tmp_p
 
 
 def test_an_output_that_is_a_file_is_said_before_any_work(run, cohort: Path, tmp_path: Path):
-    (tmp_path / "afile").write_text("x")
+    (tmp_path / "occupied").write_text("x")
     code, said = run(
-        "prepare", "-i", cohort / "others", "-o", tmp_path / "afile", "--recipe", "phantom"
+        "prepare", "-i", cohort / "others", "-o", tmp_path / "occupied", "--recipe", "phantom"
     )
     assert code == 2
-    assert "afile: something else stands there or above it; choose another name" in said
+    assert "occupied: something else stands there or above it; choose another name" in said
     assert "prepared (" not in said
