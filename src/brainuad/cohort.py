@@ -83,7 +83,7 @@ def _prepared_to_files(source: Source, *, recipe: Recipe, out: Path) -> Done:
         prepared = prepare_scan(source.read(), lenient(recipe))
         report = plain({**prepared.report, "fingerprint": fingerprint}, finite=True)
         write_bytes(out / PICTURES / f"{stem}.png", picture(prepared))
-        if report.get("status") == "reject" and recipe != lenient(recipe):
+        if report.get("status") == "reject" and is_strict(recipe):
             reasons = sentence(report["checks"])
             why = f"{source.path}: {reasons}; check the scan, its mask and modality"
             return Done(name=stem, path=str(source.path), status="reject", why=why, report=report)
@@ -91,6 +91,11 @@ def _prepared_to_files(source: Source, *, recipe: Recipe, out: Path) -> Done:
     except BrainuadError as error:
         return Done(name=stem, path=str(source.path), status="failed", why=str(error))
     return _done(stem, source, report)
+
+
+def is_strict(recipe: Recipe) -> bool:
+    """Whether a scan that a check rejects is an error."""
+    return any(isinstance(step, Checks) and step.strict for step in recipe.steps)
 
 
 def lenient(recipe: Recipe) -> Recipe:

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from brainuad.evaluate.case import Row
 from brainuad.evaluate.statistics import holm, paired_difference
 from brainuad.manifest import run_manifest, write_text
 from brainuad.report import charts
-from brainuad.report.comparison import MAIN, has_auprc, leaderboard
+from brainuad.report.comparison import MAIN, leaderboard
 from brainuad.report.formats import latex, markdown
 from brainuad.report.pages import BenchmarkPage, Board, Chart, Linked, benchmark_report
 from brainuad.report.tables import read_results, write_results
@@ -76,7 +75,7 @@ def write_leaderboard(grid: Grid, out: Path) -> Path:
         "of its first column.",
         boards=[b for name in datasets for b in _boards(name, ranked, found)]
         + [board for name in grid.benchmarks for board in anchors.beside(name)],
-        charts=[_scatter(name, found) for name in datasets],
+        charts=[_scatter(name, ranked, found) for name in datasets],
         linked=[_linked(each, out) for each in found],
         notes=[f"not finished: {name}" for name in missing],
         manifest=run_manifest(command="benchmark GRID", config={"methods": list(grid.methods)}),
@@ -196,19 +195,15 @@ def seeds(name: str, found: Sequence[Found]) -> Board:
     return Board(title="Spread over seeds", rows=rows, note=note)
 
 
-def _scatter(name: str, found: Sequence[Found]) -> Chart:
-    own: dict[str, list[float]] = {}
-    for each in found:
-        for case in each.cases:
-            if case["dataset"] == name and has_auprc(_numbers(case)):
-                label = f"{case['method']}-{case['preset']}"
-                own.setdefault(label, []).append(float(case["auprc"]))
+def _scatter(name: str, ranked: Sequence[Row], found: Sequence[Found]) -> Chart:
+    """The subjects of every line, in the order of the table and of the same seed."""
+    seed = {(r.dataset, r.method, r.preset): r.seed for r in ranked if r.dataset == name}
+    own = {
+        f"{line[1]}-{line[2]}": list(subjects(line, number, found).values())
+        for line, number in seed.items()
+    }
     figure = charts.strip(own, y="AUPRC", limits=(0.0, 1.02))
     return Chart(title=f"{name}: subjects one by one", figure=figure, caption="Bars: means.")
-
-
-def _numbers(case: dict[str, str]) -> dict[str, Any]:
-    return {**case, "auprc": float(case["auprc"] or "nan")}
 
 
 def _linked(found: Found, out: Path) -> Linked:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from brainuad.benchmark.cases import PROGRAM, TestCase
 from brainuad.benchmark.sources import SliceSource, Source, StackSource
-from brainuad.benchmark.task import BenchmarkData, files, table
+from brainuad.benchmark.task import BenchmarkData, case_of, table
 from brainuad.postprocess import Postprocess
 from brainuad.prepare import Grid, Recipe, recipe
 from brainuad.prepare.brain import Brain
@@ -53,16 +53,8 @@ def _slices(bench: Path, data: Path, role: str) -> tuple[Source, ...]:
 
 
 def _sprite_case(folder: Path, row: dict[str, str]) -> TestCase:
-    image, truth, region = files(folder, row)
-    return TestCase(
-        name=row["case"],
-        subject=row["case"].rsplit("_", 1)[0],
-        kind=row["kind"],
-        image=image,
-        truth=truth,
-        region=region,
-        strata={"sprite": row["contrast"]} if row["contrast"] else {},
-    )
+    subject = row["case"].rsplit("_", 1)[0]
+    return case_of(folder, row, subject=subject, strata={"sprite": row["contrast"]})
 
 
 HEAD_GRID = Recipe(
@@ -103,7 +95,7 @@ def lgg_flair(
             recipe=HEAD_GRID,
             train=_healthy_slices(bench, data, "train"),
             calibration=_healthy_slices(bench, data, "calibrate"),
-            cases=tuple(_stack_case(folder, row) for row in rows),
+            cases=tuple(case_of(folder, row, subject=row["case"]) for row in rows),
             notes=(
                 "The whole head is scored. Healthy are slices without lesion of other patients, "
                 "mostly from the top and the bottom of their stacks, not healthy people.",
@@ -140,16 +132,4 @@ def _healthy_slices(bench: Path, data: Path, role: str) -> tuple[StackSource, ..
         )
         for row in people
         if row["patient"] in slices
-    )
-
-
-def _stack_case(folder: Path, row: dict[str, str]) -> TestCase:
-    image, truth, region = files(folder, row)
-    return TestCase(
-        name=row["case"],
-        subject=row["case"],
-        kind=row["kind"],
-        image=image,
-        truth=truth,
-        region=region,
     )

@@ -50,6 +50,16 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(handle))
 
 
-def files(folder: Path, row: dict[str, str]) -> tuple[Path, Path, Path]:
-    """Image, truth and scored region of a case."""
-    return folder / row["image"], folder / row["gt"], folder / row["region"]
+def case_of(
+    folder: Path, row: dict[str, str], *, subject: str, strata: dict[str, str] | None = None
+) -> TestCase:
+    """A case from its row of the list; strata without a word are left out."""
+    return TestCase(
+        name=row["case"],
+        subject=subject,
+        kind=row["kind"],
+        image=folder / row["image"],
+        truth=folder / row["gt"],
+        region=folder / row["region"],
+        strata={key: word for key, word in (strata or {}).items() if word},
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from brainuad.benchmark.cases import PROGRAM, TestCase
 from brainuad.benchmark.sources import Source
-from brainuad.benchmark.task import BenchmarkData, files, table
+from brainuad.benchmark.task import BenchmarkData, case_of, table
 from brainuad.prepare import Recipe, recipe
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
@@ -49,17 +49,8 @@ def ixi_stroke(
 
 def _stroke_case(folder: Path, row: dict[str, str], origin: dict[str, str]) -> TestCase:
     subject = row["case"].rsplit("_", 1)[0]
-    image, truth, region = files(folder, row)
     strata = {"size": row["size_bin"], "contrast": row["contrast"], "source": origin[subject]}
-    return TestCase(
-        name=row["case"],
-        subject=subject,
-        kind=row["kind"],
-        image=image,
-        truth=truth,
-        region=region,
-        strata={key: word for key, word in strata.items() if word},
-    )
+    return case_of(folder, row, subject=subject, strata=strata)
 
 
 OWN_GRID = Recipe(
@@ -88,16 +79,7 @@ def mslub(
 
 
 def _mslub_case(folder: Path, row: dict[str, str]) -> TestCase:
-    name = row["case"]
-    image, truth, region = files(folder, row)
-    return TestCase(
-        name=name,
-        subject=name.rsplit("_", 1)[0],
-        kind=row["kind"],
-        image=image,
-        truth=truth,
-        region=region,
-    )
+    return case_of(folder, row, subject=row["case"].rsplit("_", 1)[0])
 
 
 def _mslub_task(modality: str, cases: list[TestCase], train: tuple[Source, ...]) -> BenchmarkData:

@@ -18,6 +18,7 @@ INPUTS = (
     "NIfTI files, DICOM folders or zips, BIDS data sets, pictures of slices, folders of NIfTI "
     "files or pictures, or a .tsv/.csv table."
 )
+Scans = Annotated[list[Path], typer.Option("--input", "-i", metavar="SCAN...", help=INPUTS)]
 Participants = Annotated[
     list[str] | None,
     typer.Option("--participant", metavar="LABEL...", help="Only these of a BIDS data set."),

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainuad.cli.basics import (
-    INPUTS,
     BatchSize,
     Device,
     Out,
     Participants,
     Quiet,
+    Scans,
     Seed,
     Series,
     Sessions,
@@ -52,10 +52,7 @@ class Level(StrEnum):
 
 def detect(
     *,
-    scans: Annotated[
-        list[Path],
-        typer.Option("--input", "-i", metavar="SCAN...", help=INPUTS),
-    ],
+    scans: Scans,
     out: Out,
     model: Annotated[
         Path,

@@ -8,10 +8,10 @@ import typer
 from rich.markup import escape
 
 from brainuad.cli.basics import (
-    INPUTS,
     Out,
     Participants,
     Quiet,
+    Scans,
     Series,
     Sessions,
     complain,
@@ -42,10 +42,7 @@ EXAMPLES = """
 
 def prepare(
     *,
-    scans: Annotated[
-        list[Path],
-        typer.Option("--input", "-i", metavar="SCAN...", help=INPUTS),
-    ],
+    scans: Scans,
     out: Out,
     recipe: Annotated[
         str,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from brainuad.cli.basics import INPUTS, Out, Quiet, Seed, complain, list_failures, say
+from brainuad.cli.basics import Out, Quiet, Scans, Seed, complain, list_failures, say
 
 if TYPE_CHECKING:
     from brainuad.detectability import Trial
@@ -22,10 +22,7 @@ EXAMPLES = """
 
 def simulate(
     *,
-    scans: Annotated[
-        list[Path],
-        typer.Option("--input", "-i", metavar="SCAN...", help=INPUTS),
-    ],
+    scans: Scans,
     out: Out,
     model: Annotated[
         Path,

@@ -1,7 +1,6 @@
 """Preparation: any scan in, the same tensor everywhere, and the way back."""
 
 from brainuad.prepare.grid import MNI_2MM, Grid
-from brainuad.prepare.many import Outcome, prepare_many
 from brainuad.prepare.pipeline import Prepared, prepare_alike, prepare_scan
 from brainuad.prepare.recipe import RECIPES, Recipe, recipe
 from brainuad.prepare.save import save_prepared
@@ -10,11 +9,9 @@ __all__ = [
     "MNI_2MM",
     "RECIPES",
     "Grid",
-    "Outcome",
     "Prepared",
     "Recipe",
     "prepare_alike",
-    "prepare_many",
     "prepare_scan",
     "recipe",
     "save_prepared",

@@ -248,6 +248,8 @@ def short(value: Any) -> str:
         return str(value)
     if not math.isfinite(value):
         return "-"
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
     return f"{value:.{3 if abs(value) <= 1 else 2 if abs(value) < 10 else 1}f}"
 
 

@@ -104,6 +104,8 @@ NAMES = {
     "restoration_l1": "restoration, mean absolute error",
     "restoration_psnr": "restoration, PSNR in dB",
     "restoration_ssim": "restoration, SSIM",
+    "seconds_per_scan": "seconds a scan",
+    "parameters": "parameters",
     "scan_auroc": "AUROC of scans",
     "scan_auprc": "AUPRC of scans",
     "scan_sensitivity_at_specificity_0.95": "sensitivity of scans at specificity 0.95",
