@@ -9,7 +9,9 @@ import torch
 import brainuad
 from brainuad.detect import in_own_intensity
 from brainuad.detector import Detector
+from brainuad.maps import canonical_maps
 from brainuad.nifti import read_scan
+from brainuad.normative import NormativeOptions
 from brainuad.phantom import phantom
 from brainuad.postprocess import Postprocess
 from brainuad.prepare import prepare_scan, recipe
@@ -71,6 +73,43 @@ def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("scan") / "sub-07_T1w.nii.gz"
     nib.save(image, path)
     return path
+
+
+# Normative model
+
+
+@pytest.fixture(scope="module")
+def normed(store, tmp_path_factory):
+    options = NormativeOptions(sign="dark", minimum_count=2, scans=3, smooth_px=0.0)
+    detector = Detector.create("dae", preset="tiny", recipe=AS_IS, normative=options)
+    work = tmp_path_factory.mktemp("normed")
+    detector.fit(store, TrainSettings(steps=2, batch_size=4), work=work, progress=False)
+    detector.calibrate([prepared("calib-0"), prepared("calib-1")])
+    return detector
+
+
+def test_a_detector_compares_its_residuals_with_those_of_the_fitted_scans(store, normed):
+    options = normed.config.normative
+    maps = [
+        canonical_maps(
+            normed.method, store.scan(s), view="axial", seed=0, batch_size=16, device="cpu"
+        )
+        for s in store.subjects
+    ]
+    scans = [store.scan(s) for s in store.subjects]
+    values = [options.compared(s, *m) for s, m in zip(scans, maps, strict=True)]
+    brains = np.stack([s.brain for s in scans])
+    inside = np.where(brains.all(0), np.mean(values, 0), 0)
+    assert np.allclose(normed.normative.mean[brains.all(0)], inside[brains.all(0)], atol=2e-3)
+
+
+def test_a_normative_model_is_saved_and_changes_the_map(normed, detector, tmp_path):
+    again = Detector.load(normed.save(tmp_path / "normed"))
+    scan = prepared("sub-01")
+    found = again.detect_prepared(scan)
+    assert np.array_equal(found.anomaly, normed.detect_prepared(scan).anomaly)
+    assert again.config.normative == normed.config.normative
+    assert not np.array_equal(found.anomaly, detector.detect_prepared(scan).anomaly)
 
 
 # Folder

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,19 @@ from brainuad.config import to_dict
 from brainuad.detect import Finding, in_own_intensity
 from brainuad.detector_config import DetectorConfig, configured, new_method, training_settings
 from brainuad.detector_files import hash_of_weights, read_detector, write_detector
+from brainuad.detector_fit import fitted
 from brainuad.encoding import brain_of
-from brainuad.manifest import hash_of, run_manifest
+from brainuad.manifest import run_manifest
 from brainuad.maps import canonical_maps
 from brainuad.method import Method
 from brainuad.nifti import read_scan
+from brainuad.normative import Normative, NormativeOptions, split_state
 from brainuad.postprocess import Postprocess, scan_score
 from brainuad.prepare import Prepared, Recipe, prepare_scan
 from brainuad.prepare import recipe as named_recipe
 from brainuad.scan import Scan
 from brainuad.store import Store
-from brainuad.train import Trainer, TrainSettings, resolve_device
+from brainuad.train import TrainSettings
 from brainuad.types import DataError, UsageError
 
 RATE = 0.01
@@ -38,6 +39,7 @@ class Detector:
         config: how it was made.
         method: the fitted method.
         calibration: thresholds from healthy scans, or None before :meth:`calibrate`.
+        normative: what healthy people show at each place, where the settings ask for it.
         name: for pages and file names.
     """
 
@@ -47,14 +49,16 @@ class Detector:
         method: Method,
         *,
         calibration: Calibration | None = None,
+        normative: Normative | None = None,
         name: str = "",
         weights_hash: str = "",
     ):
         self.config = config
         self.method = method
         self.calibration = calibration
+        self.normative = normative
         self.name = name or f"{config.method}-{config.preset}"
-        self.weights_hash = weights_hash or hash_of_weights(method.state_dict())
+        self.weights_hash = weights_hash or hash_of_weights(self.state())
 
     @classmethod
     def create(
@@ -65,6 +69,7 @@ class Detector:
         options: Mapping[str, Any] | None = None,
         recipe: str | Recipe = "default-t1",
         postprocess: Postprocess | None = None,
+        normative: NormativeOptions | None = None,
         modality: str = "T1w",
     ) -> "Detector":
         """An unfitted detector.
@@ -75,6 +80,7 @@ class Detector:
             options: options on top of the preset's, nested as the options are.
             recipe: preparation, by name or as an object.
             postprocess: what is done to the map; the default suits 2 mm T1w.
+            normative: how the map is compared with healthy people; None: it is not.
             modality: what it will be fitted on.
 
         Raises:
@@ -87,6 +93,7 @@ class Detector:
             modality=modality,
             recipe=named_recipe(recipe) if isinstance(recipe, str) else recipe,
             postprocess=postprocess or Postprocess(),
+            normative=normative,
         )
         return cls(config, new_method(config))
 
@@ -111,30 +118,12 @@ class Detector:
                 f"{self.config.recipe.hash}; prepare the scans again"
             )
         settings = settings or training_settings(self.config.method, preset=self.config.preset)
-        self.method = new_method(self.config, seed=settings.seed)
-        minimise = Trainer(
-            settings,
-            folder=work,
-            device=device,
-            progress=progress,
-            shares=self.method.stages,
-            identity=hash_of([self.config.to_dict(), store.subjects]),
-            **trainer,
+        made = fitted(
+            self.config, store, settings, work=work, device=device, progress=progress, **trainer
         )
-        self.method.to(resolve_device(device))
-        self.method.fit(store.batches(self.config.view), minimise=minimise)
-        self.method.to("cpu").eval()
-        self.weights_hash = hash_of_weights(self.method.state_dict())
+        self.method, self.normative, self.config = made
+        self.weights_hash = hash_of_weights(self.state())
         self.calibration = None
-        self.config = replace(
-            self.config,
-            provenance=run_manifest(
-                command="fit",
-                config={"training": to_dict(settings)},
-                seed=settings.seed,
-                inputs={s: store.input_hash(s) for s in store.subjects},
-            ),
-        )
         return self
 
     def calibrate(
@@ -226,6 +215,8 @@ class Detector:
             batch_size=batch_size,
             device=device,
         )
+        if self.normative is not None:
+            anomaly = self.normative.map(prepared.scan, anomaly, healthy)
         brain = brain_of(prepared.scan)
         anomaly = self.config.postprocess.apply(anomaly, brain, prepared.scan.spacing)
         score = scan_score(anomaly, brain)
@@ -246,6 +237,11 @@ class Detector:
         check_same(self.calibration, **self.hashes())
         return finding.marked(self.calibration, self.config.postprocess, rate)
 
+    def state(self) -> dict[str, Any]:
+        """All that it learned, by name: the method's weights and the normative model."""
+        own = self.method.state_dict()
+        return own if self.normative is None else {**own, **self.normative.state()}
+
     def record(self, seed: int, seconds: float) -> dict[str, Any]:
         """Where a finding comes from: detector, hashes, versions and time."""
         return {
@@ -263,7 +259,7 @@ class Detector:
         return write_detector(
             Path(folder),
             config=self.config.to_dict(),
-            state=self.method.state_dict(),
+            state=self.state(),
             calibration=None if self.calibration is None else to_dict(self.calibration),
             card=card(self.name, self.config.to_dict(), self.calibration),
         )
@@ -279,8 +275,9 @@ class Detector:
         parts = read_detector(Path(folder))
         config = DetectorConfig.from_dict(parts.config, where=f"{folder}/detector.yaml")
         method = new_method(config)
+        own, normative = split_state(parts.state, config.normative)
         try:
-            method.restore(parts.state)
+            method.restore(own)
         except (RuntimeError, KeyError) as error:
             raise DataError(
                 f"{folder}: weights do not fit method {config.method}; fit the detector again"
@@ -291,6 +288,7 @@ class Detector:
             config,
             method.eval(),
             calibration=calibration,
+            normative=normative,
             name=Path(folder).resolve().name,
             weights_hash=parts.weights_hash,
         )

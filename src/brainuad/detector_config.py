@@ -8,6 +8,7 @@ import torch
 
 from brainuad.config import build, to_dict
 from brainuad.method import Method, method_class, preset_options
+from brainuad.normative import NormativeOptions
 from brainuad.postprocess import Postprocess
 from brainuad.prepare import Recipe
 from brainuad.scan import Scan
@@ -33,6 +34,8 @@ class DetectorConfig:
     """What the method sees: ``axial`` slices or the whole ``volume``."""
     postprocess: Postprocess = field(default_factory=Postprocess)
     """What is done to the map before thresholds."""
+    normative: NormativeOptions | None = None
+    """How the map is compared with what healthy people show at each place; None: it is not."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What it was fitted on, how and by what."""
 
@@ -44,6 +47,7 @@ class DetectorConfig:
             "options": to_dict(self.options),
             "recipe": self.recipe.to_dict(),
             "postprocess": to_dict(self.postprocess),
+            "normative": None if self.normative is None else to_dict(self.normative),
             "provenance": to_dict(self.provenance),
         }
 
@@ -71,7 +75,10 @@ class DetectorConfig:
         missing = sorted({"method", "recipe", "postprocess"} - set(data))
         if missing:
             raise DataError(f"{where}: has no {missing[0]}; copy or fit the detector again")
-        rest = {k: v for k, v in data.items() if k not in ("recipe", "postprocess")}
+        rest = {k: v for k, v in data.items() if k not in ("recipe", "postprocess", "normative")}
+        normative = data.get("normative")
+        if normative is not None:
+            rest["normative"] = build(NormativeOptions, normative, where=f"{where}: normative")
         return cls(
             recipe=Recipe.from_dict(data["recipe"], where=f"{where}: recipe"),
             postprocess=build(Postprocess, data["postprocess"], where=f"{where}: postprocess"),

@@ -1,10 +1,14 @@
-"""The map of a prepared scan: split, ask the method piece by piece, join."""
+"""The map of a prepared scan: split, ask the method piece by piece, join; then all healthy ones."""
 
 import torch
 
+from brainuad.encoding import brain_of
 from brainuad.method import Method
+from brainuad.normative import Normative, NormativeOptions, Normer
+from brainuad.pool import Pool
 from brainuad.scan import Scan
 from brainuad.slices import join, split
+from brainuad.store import Store
 from brainuad.train import resolve_device
 from brainuad.types import UsageError, Volume
 
@@ -35,3 +39,37 @@ def canonical_maps(
         healthies += [] if found.healthy is None else [found.healthy.float().cpu()]
     anomaly = join(torch.cat(maps), pieces)
     return anomaly, join(torch.cat(healthies), pieces) if healthies else None
+
+
+def normative_of(
+    method: Method,
+    store: Store,
+    options: NormativeOptions | None,
+    *,
+    view: str,
+    device: str,
+    progress: bool,
+) -> Normative | None:
+    """What healthy scans of a store show at each place, or None where it is not wanted.
+
+    Args:
+        method: fitted.
+        store: prepared healthy scans.
+        options: how maps are compared with healthy people.
+        view: ``axial`` or ``volume``.
+        device: where to compute.
+        progress: show a bar.
+    """
+    if options is None:
+        return None
+
+    def compared(subject: str) -> None:
+        scan = store.scan(subject)
+        maps = canonical_maps(method, scan, view=view, seed=0, batch_size=16, device=device)
+        normer.add(options.compared(scan, *maps), brain_of(scan))
+
+    normer = Normer(options, store.shape)
+    pool = Pool(1, progress=progress)
+    for _ in pool.map(compared, options.chosen(store.subjects), "compare with healthy people"):
+        pass
+    return normer.finish()

@@ -10,6 +10,7 @@ from brainuad.detector import Detector
 from brainuad.detector_config import merged
 from brainuad.detector_config import training_settings as training_settings_of
 from brainuad.method import method_class, method_names, preset_options
+from brainuad.normative import NormativeOptions
 from brainuad.postprocess import Postprocess
 from brainuad.train import TrainSettings
 from brainuad.types import UsageError
@@ -31,7 +32,7 @@ class FitSettings:
 
     def detector(self) -> Detector:
         """The unfitted detector that the settings describe."""
-        data = self.data
+        data, normative = self.data, self.data["normative"]
         return Detector.create(
             data["method"],
             preset=data["preset"],
@@ -39,6 +40,9 @@ class FitSettings:
             recipe=data["recipe"],
             modality=data["modality"],
             postprocess=build(Postprocess, data["postprocess"], where="postprocess"),
+            normative=None
+            if normative is None
+            else build(NormativeOptions, normative, where="normative"),
         )
 
     def text(self) -> str:
@@ -53,7 +57,7 @@ def resolve(
 
     Args:
         config: YAML file with any of ``method``, ``preset``, ``modality``, ``recipe``,
-            ``training``, ``postprocess`` and a section with the name of the method.
+            ``training``, ``postprocess``, ``normative`` and a section with the name of the method.
         changes: ``a.b=c``, for example ``training.steps=500`` or ``dae.noise_std=0.3``.
         named: values of ``method``, ``preset``, ``modality``, ``recipe`` and ``training``; None
             for those that were not given.
@@ -86,6 +90,7 @@ def defaults_for(base: Mapping[str, Any]) -> dict[str, Any]:
         method: to_dict(options),
         "training": to_dict(training_settings_of(method, preset=preset)),
         "postprocess": to_dict(Postprocess()),
+        "normative": None,
     }
 
 

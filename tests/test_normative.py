@@ -1,0 +1,172 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brainuad.normative import Normative, NormativeOptions, Normer, split_state
+from brainuad.scan import Scan
+from brainuad.types import DataError, UsageError
+
+SHAPE = (5, 4, 3)
+PLAIN = NormativeOptions(median=0, smooth_px=0.0, floor=1e-6, minimum_count=2, scans=30)
+
+
+def scan(voxels, brain=None):
+    brain = np.ones(voxels.shape, bool) if brain is None else brain
+    return Scan(
+        voxels=voxels.astype(np.float32),
+        affine=np.eye(4),
+        modality="T1w",
+        subject="s",
+        brain=brain,
+    )
+
+
+def model(values, options=PLAIN, brains=None):
+    normer = Normer(options, values[0].shape)
+    for n, value in enumerate(values):
+        normer.add(value, np.ones(value.shape, bool) if brains is None else brains[n])
+    return normer.finish()
+
+
+def changed(**options):
+    given = {f: getattr(PLAIN, f) for f in PLAIN.__dataclass_fields__}
+    return NormativeOptions(**{**given, **options})
+
+
+@given(st.integers(0, 10_000), st.integers(2, 9))
+def test_mean_and_deviation_are_those_of_the_brains_that_cover_a_voxel(seed, n):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(0.1, 0.3, (n, *SHAPE)).astype(np.float32)
+    brains = rng.random((n, *SHAPE)) < 0.8
+    brains[:2] = True
+    made = model(list(values), brains=list(brains))
+    inside = np.ma.masked_array(values, ~brains)
+    assert np.allclose(made.mean, inside.mean(0).filled(), atol=2e-3)
+    assert np.allclose(made.deviation, inside.std(0).filled(), atol=2e-3)
+
+
+@pytest.mark.parametrize(("sign", "direction"), [("dark", -1), ("bright", 1), ("absolute", 0)])
+def test_the_map_counts_standard_deviations_of_the_wanted_sign(sign, direction):
+    rng = np.random.default_rng(0)
+    residuals = list(rng.normal(0.02, 0.1, (20, *SHAPE)).astype(np.float32))
+    made = model(residuals, changed(sign=sign))
+    healthy = np.full(SHAPE, 0.5, np.float32)
+    new = rng.normal(0, 0.3, SHAPE).astype(np.float32)
+    z = (new - np.mean(residuals, 0)) / np.std(residuals, 0)
+    expected = np.abs(z) if direction == 0 else np.maximum(direction * z, 0)
+    found = made.map(scan(healthy + new), np.zeros(SHAPE, np.float32), healthy)
+    assert np.allclose(found, expected, rtol=0.01, atol=0.02)
+
+
+def test_of_a_map_only_values_above_the_healthy_ones_count():
+    rng = np.random.default_rng(1)
+    maps = list(rng.uniform(0, 1, (20, *SHAPE)).astype(np.float32))
+    made = model(maps, changed(of="map"))
+    new = np.linspace(0, 2, np.prod(SHAPE)).reshape(SHAPE).astype(np.float32)
+    expected = np.maximum((new - np.mean(maps, 0)) / np.std(maps, 0), 0)
+    found = made.map(scan(np.ones(SHAPE)), new, None)
+    assert np.allclose(found, expected, rtol=0.01, atol=0.02)
+
+
+def test_places_that_few_healthy_brains_cover_are_never_called_anomalous():
+    values = list(np.random.default_rng(2).normal(0, 1, (4, *SHAPE)).astype(np.float32))
+    brains = [np.ones(SHAPE, bool) for _ in values]
+    for brain in brains[:2]:
+        brain[0, 0, 0] = False
+    made = model(values, changed(minimum_count=3), brains=brains)
+    found = made.map(scan(np.full(SHAPE, 9.0)), np.zeros(SHAPE, np.float32), np.zeros(SHAPE))
+    assert found[0, 0, 0] == 0
+    assert (found > 0).sum() == found.size - 1
+
+
+def test_nothing_is_said_outside_the_brain():
+    brain = np.random.default_rng(3).random(SHAPE) < 0.5
+    values = list(np.random.default_rng(4).normal(0, 1, (4, *SHAPE)).astype(np.float32))
+    voxels = np.full(SHAPE, 5.0) * brain
+    found = model(values).map(scan(voxels, brain), np.zeros(SHAPE, np.float32), np.zeros(SHAPE))
+    assert (found[~brain] == 0).all()
+    assert (found[brain] > 0).all()
+
+
+def test_a_high_floor_keeps_the_order_of_the_residuals_themselves():
+    rng = np.random.default_rng(5)
+    values = list(rng.normal(0, rng.uniform(0.01, 0.1, SHAPE), (30, *SHAPE)).astype(np.float32))
+    values = [v - np.mean(values, 0) for v in values]
+    new = rng.normal(0, 1, SHAPE).astype(np.float32)
+    found = model(values, changed(floor=1000.0)).map(
+        scan(new), np.zeros(SHAPE, np.float32), np.zeros(SHAPE)
+    )
+    assert (np.argsort(found.ravel()) == np.argsort(np.abs(new).ravel())).all()
+
+
+def test_smoothing_shares_deviation_among_neighbours_and_keeps_a_constant():
+    rng = np.random.default_rng(6)
+    shape = (9, 9, 9)
+    values = list((0.3 + rng.normal(0, 0.2, (40, *shape))).astype(np.float32))
+    rough, smooth = (
+        model(values, changed(scans=40)),
+        model(values, changed(smooth_px=1.5, scans=40)),
+    )
+    assert smooth.deviation.astype(float).std() < 0.6 * rough.deviation.astype(float).std()
+    assert abs(smooth.deviation.astype(float).mean() - 0.2) < 0.01
+    constant = model([np.full(shape, 0.25, np.float32)] * 3, changed(smooth_px=2.0))
+    assert np.allclose(constant.mean, 0.25, atol=1e-3)
+    assert np.allclose(constant.deviation, 0, atol=1e-3)
+
+
+def test_the_scans_are_chosen_evenly():
+    names = tuple(f"{i:02d}" for i in range(10))
+    assert changed(scans=5).chosen(names) == ("00", "02", "04", "06", "08")
+    assert changed(scans=30).chosen(names) == names
+
+
+def test_its_arrays_travel_among_the_weights():
+    made = model(list(np.random.default_rng(7).normal(0, 1, (3, *SHAPE)).astype(np.float32)))
+    own, back = split_state(made.state(), PLAIN)
+    assert own == {}
+    assert isinstance(back, Normative)
+    assert np.array_equal(back.mean, made.mean)
+    assert np.array_equal(back.deviation, made.deviation)
+
+
+def test_weights_that_do_not_fit_the_settings_are_refused():
+    made = model(list(np.random.default_rng(8).normal(0, 1, (3, *SHAPE)).astype(np.float32)))
+    with pytest.raises(DataError, match="the settings have none, the weights"):
+        split_state(made.state(), None)
+    with pytest.raises(DataError, match="the settings ask for a model, the weights hold none"):
+        split_state({}, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"median": 4}, "must be odd or 0, got 4"),
+        ({"floor": 0.0}, "floor 0.0"),
+        ({"floor": float("nan")}, "floor nan"),
+        ({"smooth_px": -1.0}, "smooth_px -1.0"),
+        ({"minimum_count": 1}, "minimum_count 1 of 60"),
+        ({"minimum_count": 61}, "minimum_count 61 of 60"),
+        ({"of": "map", "sign": "dark"}, "has no meaning for a map"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        NormativeOptions(**options)
+
+
+def test_too_few_scans_are_refused():
+    with pytest.raises(DataError, match="made of 1 healthy scans, but minimum_count is 2"):
+        model([np.zeros(SHAPE, np.float32)])
+
+
+def test_another_grid_is_refused():
+    made = model([np.zeros(SHAPE, np.float32)] * 2)
+    with pytest.raises(DataError, match=r"has shape \(2, 2, 2\), healthy people are known on"):
+        made.map(scan(np.ones((2, 2, 2))), np.zeros((2, 2, 2), np.float32), np.zeros((2, 2, 2)))
+
+
+def test_a_method_without_counterparts_cannot_give_residuals():
+    made = model([np.zeros(SHAPE, np.float32)] * 2)
+    with pytest.raises(DataError, match="gives no healthy counterpart; set normative.of to map"):
+        made.map(scan(np.ones(SHAPE)), np.zeros(SHAPE, np.float32), None)
