@@ -91,7 +91,7 @@ def remember(kind: type[Method]) -> None:
         healthy = kept[rng.seeds]
         if isinstance(self, Diffusion):
             return Detection(anomaly=self.residual(x, healthy) * brain, healthy=healthy)
-        size = one_sided(x - healthy, self.options.sign).mean(1, keepdim=True)
+        size = one_sided(self.judged(x) - healthy, self.options.sign).mean(1, keepdim=True)
         return Detection(anomaly=size * brain, healthy=healthy)
 
     kind.detect = detect  # type: ignore[method-assign]

@@ -168,3 +168,20 @@ WRONG = [{"rotation_deg": -1.0}, {"probability": 1.5}, {"ghosting": 1.1}, {"zoom
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(UsageError, match=rf"{next(iter(wrong))}.*use sizes of at least 0"):
         Augment(**wrong)
+
+
+def test_neighbours_keep_their_own_background():
+    """A missing neighbour stays missing; one with a larger brain than the slice shows all of it."""
+    slice_, brain = phantoms(6, 32, 40)
+    larger = slice_.clamp(min=0.1) * (torch.arange(32) > 2)[:, None]
+    x = torch.cat([torch.zeros_like(slice_), slice_, larger], dim=1)
+    bright = only(brightness=0.4)
+    y, same = augment(x, brain, bright, rng=streams(6))
+    assert torch.equal(same, brain)
+    assert not y[:, 0].any()
+    assert not y[:, 1][~brain[:, 0]].any()
+    assert not y[:, 2, :3].any()
+    alone, _ = augment(slice_, brain, bright, rng=streams(6))
+    torch.testing.assert_close(y[:, 1:2], alone)
+    changed = (y[:, 2] - larger[:, 0])[:, 3:]
+    assert (changed.abs() > 0).flatten(1).all(1).any()

@@ -15,6 +15,7 @@ from brainuad.method import (
     method_names,
     preset_options,
 )
+from brainuad.slices import VIEWS
 from brainuad.types import UnavailableError, UsageError
 
 
@@ -109,7 +110,7 @@ def test_every_method_says_what_it_is(name):
     assert kind.title
     assert kind.paper
     assert kind.space in {"pixel", "latent", "intensity"}
-    assert set(kind.views) <= {"axial", "volume"}
+    assert set(kind.views) <= set(VIEWS)
     assert all(share > 0 for share in kind.stages.values())
     assert dataclasses.is_dataclass(kind.Options)
     assert "default" in kind.presets

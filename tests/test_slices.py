@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from brainuad.scan import Scan
-from brainuad.slices import join, split
+from brainuad.slices import VIEWS, join, middle, split
 from brainuad.types import DataError, UsageError
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 7))
@@ -51,6 +51,20 @@ def test_an_axial_image_is_the_slice_that_its_name_tells(scan):
         np.testing.assert_array_equal(brain[0].numpy(), scan.brain[:, :, int(k)])
 
 
+@given(scans(), st.booleans())
+def test_neighbours_are_the_slices_below_and_above_and_nothing_beyond_the_scan(scan, only_brain):
+    alone, pieces = (split(scan, view, only_brain=only_brain) for view in ("axial", "axial3"))
+    depth, nothing = scan.voxels.shape[2], np.zeros(scan.voxels.shape[:2])
+    for image, k in zip(pieces.x.numpy(), pieces.indices, strict=True):
+        for channel, n in zip(image, (k - 1, k, k + 1), strict=True):
+            wanted = scan.voxels[:, :, n] if 0 <= n < depth else nothing
+            np.testing.assert_array_equal(channel, wanted)
+    assert torch.equal(middle(pieces.x), alone.x)
+    assert torch.equal(pieces.brain, alone.brain)
+    assert pieces.keys == alone.keys
+    np.testing.assert_array_equal(join(middle(pieces.x), pieces), join(alone.x, alone))
+
+
 @given(scans(), st.integers(1, 4))
 def test_batches_are_the_pieces_in_order(scan, size):
     pieces = split(scan)
@@ -71,10 +85,10 @@ def test_the_volume_has_its_own_name_and_keeps_axes():
 
 def test_pieces_share_no_memory_with_the_scan():
     scan = make(np.ones((2, 3, 4), np.float32), np.ones((2, 3, 4), bool))
-    for view in ("axial", "volume"):
+    for view in VIEWS:
         pieces = split(scan, view)
         pieces.to("cpu").x.zero_()
-        join(pieces.x, pieces)[:] = 7
+        join(middle(pieces.x), pieces)[:] = 7
         assert (scan.voxels == 1).all()
 
 
@@ -84,8 +98,13 @@ def test_what_cannot_be_split_or_joined_is_refused():
         with pytest.raises(DataError, match="sub-01: has no brain mask, or an empty one; prepare"):
             split(make(voxels, brain))
     scan = make(voxels, voxels > 0)
-    with pytest.raises(UsageError, match="view 'coronal': unknown; choose from axial, volume"):
+    with pytest.raises(
+        UsageError, match="view 'coronal': unknown; choose from axial, axial3, volume"
+    ):
         split(scan, "coronal")
     pieces = split(scan)
     with pytest.raises(DataError, match=r"images have shape \(3, 1, 2, 3\), the scan was split"):
         join(pieces.x[:3], pieces)
+    pieces = split(scan, "axial3")
+    with pytest.raises(DataError, match=r"images have shape \(4, 3, 2, 3\), .* one channel"):
+        join(pieces.x, pieces)

@@ -9,6 +9,7 @@ import zarr
 
 from brainuad import shard
 from brainuad.scan import Scan
+from brainuad.slices import VIEWS, split
 from brainuad.store import Store
 from brainuad.types import DataError, MissingError, UsageError
 
@@ -63,7 +64,7 @@ def test_any_zarr_library_reads_the_same_numbers(store):
         np.testing.assert_array_equal(np.asarray(array[:]), store.codes(subject))
 
 
-@pytest.mark.parametrize("view", ["axial", "volume"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_images_are_the_same_from_memory_and_from_disk_in_any_order(store, view):
     memory, disk = (store.batches(view, memory_mb=mb) for mb in (1024, 0))
     assert memory.in_memory
@@ -87,8 +88,19 @@ def test_images_are_the_slices_that_their_names_tell(store):
         np.testing.assert_array_equal(brain[0].numpy(), wanted.brain[:, :, int(k)])
 
 
+@pytest.mark.parametrize("memory_mb", [1024, 0])
+@pytest.mark.parametrize("view", VIEWS)
+def test_training_sees_what_detection_sees(store, view, memory_mb):
+    images = store.batches(view, minimum_brain=0, memory_mb=memory_mb)
+    batch = images.get(range(len(images)))
+    parts = [split(store.scan(subject), view) for subject in SUBJECTS]
+    assert torch.equal(batch.x, torch.cat([part.x for part in parts]))
+    assert torch.equal(batch.brain, torch.cat([part.brain for part in parts]))
+    assert batch.keys == sum((part.keys for part in parts), ())
+
+
 def test_changing_a_batch_does_not_change_the_next(store):
-    for view in ("axial", "volume"):
+    for view in VIEWS:
         images = store.batches(view)
         before = images.get([1])
         copy = before.x.clone()

@@ -16,6 +16,8 @@ PUBLISHED = [
     ("mad_ad", "code", {"epochs": 200, "weight_decay": 1e-4, "ema_decay": 0.0, "clip": None}),
     ("reflect", "paper", {"lr": 1e-4, "weight_decay": 1e-4, "epochs": 200}),
     ("latent_ddpm", "lineage", {"ema_decay": 0.0}),
+    ("vqvae", "tutorial", {"lr": 5e-4, "batch_size": 256, "epochs": 20}),
+    ("itermask2", "paper", {"lr": 1e-4, "batch_size": 32, "steps": 90_000, "ema_decay": 0.0}),
 ]
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,6 +60,9 @@ class Augment:
 def augment(x: Images, brain: Brain, options: Augment | None, *, rng: Rng) -> tuple[Images, Brain]:
     """Changed images, with the background at 0 again, and their brains.
 
+    Channels beside the middle one show neighbours of the slice: what they show stays where it is
+    not 0, whatever the brain of the slice itself.
+
     Args:
         x: images with intensities in [0, 1].
         brain: their brains; moved along.
@@ -75,8 +78,18 @@ def augment(x: Images, brain: Brain, options: Augment | None, *, rng: Rng) -> tu
         x, brain = x.clone(), brain.clone()
         x[rows] = moved(x[rows], moves[changed], "bilinear")
         brain[rows] = moved(brain[rows].to(x), moves[changed], "nearest") > 0.5
+    inside = shown(x, brain)
     x = spoiled(recoloured(x, options, rng), options, rng.fork("artefacts"))
-    return x.clamp(0, 1) * brain, brain
+    return x.clamp(0, 1) * inside, brain
+
+
+def shown(x: Images, brain: Brain) -> Bool[Tensor, "batch channel *space"]:
+    """Where an image holds anything: its brain, and where its neighbours are not 0."""
+    if x.shape[1] == 1:
+        return brain
+    inside = x > 0
+    inside[:, x.shape[1] // 2] = brain[:, 0]
+    return inside
 
 
 def amounts(options: Augment, rng: Rng, largest: list[float]) -> Float[Tensor, "batch changes"]:

@@ -76,14 +76,14 @@ def encoder(options: CompactOptions, channels_out: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Conv2d(options.widths[-1], channels_out, 1))
 
 
-def decoder(options: CompactOptions) -> nn.Sequential:
-    """The smallest grid to the image."""
+def decoder(options: CompactOptions, channels_out: int) -> nn.Sequential:
+    """The smallest grid to an image with ``channels_out`` channels."""
     widths, k = options.widths[::-1], options.kernel
     layers: list[nn.Module] = [nn.Conv2d(options.code_channels, widths[0], 1)]
     for a, b in pairwise((*widths, widths[-1])):
         up = nn.ConvTranspose2d(a, b, k, stride=2, padding=k // 2, output_padding=1)
         layers += activated(up, b, options.norm)
-    return nn.Sequential(*layers, nn.Conv2d(widths[-1], options.channels, 1))
+    return nn.Sequential(*layers, nn.Conv2d(widths[-1], channels_out, 1))
 
 
 class Compact(nn.Module):
@@ -95,14 +95,22 @@ class Compact(nn.Module):
         options: sizes.
         kind: ``dense``: one vector per image; ``spatial``: the smallest grid itself.
         moments: how many codes the encoder gives: 1, or 2 for mean and log-variance.
+        channels_out: channels of the decoder's image; those of the encoder's unless given.
     """
 
-    def __init__(self, options: CompactOptions, *, kind: CodeKind = "dense", moments: int = 1):
+    def __init__(
+        self,
+        options: CompactOptions,
+        *,
+        kind: CodeKind = "dense",
+        moments: int = 1,
+        channels_out: int | None = None,
+    ):
         super().__init__()
         self.options, self.kind = options, kind
         dense = kind == "dense"
         self.encoder = encoder(options, options.code_channels * (1 if dense else moments))
-        self.decoder = decoder(options)
+        self.decoder = decoder(options, channels_out or options.channels)
         flat = options.code_channels * options.cells[0] * options.cells[1]
         self.into = nn.Linear(flat, moments * options.code_size) if dense else nn.Identity()
         self.out_of = nn.Linear(options.code_size, flat) if dense else nn.Identity()

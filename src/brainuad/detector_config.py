@@ -31,7 +31,7 @@ class DetectorConfig:
     recipe: Recipe
     """From the file to the tensor."""
     view: str = "axial"
-    """What the method sees: ``axial`` slices or the whole ``volume``."""
+    """What the method sees: ``axial`` slices, ``axial3`` (with neighbours) or a ``volume``."""
     postprocess: Postprocess = field(default_factory=Postprocess)
     """What is done to the map before thresholds."""
     normative: NormativeOptions | None = None

@@ -21,7 +21,7 @@ def canonical_maps(
     Args:
         method: fitted.
         scan: as prepared for it.
-        view: ``axial`` or ``volume``.
+        view: ``axial``, ``axial3`` or ``volume``.
         seed: of the run; every image has its own stream.
         batch_size: images at once.
         device: where to compute.

@@ -20,7 +20,7 @@ from brainuad.types import AnomalyMap, Brain, Images, PerItem, UnavailableError,
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """Images, their brains, and the name of each image's random stream."""
+    """Images, the brain of what is judged in each, and the name of each image's random stream."""
 
     x: Images
     brain: Brain
@@ -57,7 +57,10 @@ class Batches(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """What a method says of a batch: anomaly map and, where it has one, healthy counterpart."""
+    """What a method says of a batch: anomaly map and, where it has one, healthy counterpart.
+
+    Both have one channel, also where the images show neighbours.
+    """
 
     anomaly: AnomalyMap
     healthy: Images | None = None
@@ -91,7 +94,8 @@ class Method(nn.Module, ABC):
     supervision: ClassVar[str] = "healthy scans"
     """What it learns from; no method here sees a lesion before it is evaluated."""
     views: ClassVar[tuple[str, ...]] = ("axial",)
-    """What it takes: ``axial`` (2-D slices), ``volume`` (3-D); the first is the default."""
+    """What it takes: ``axial`` (2-D slices), ``axial3`` (slices between their neighbours, three
+    channels, of which the middle one is judged), ``volume`` (3-D); the first is the default."""
     stages: ClassVar[Mapping[str, float]] = {}
     """Training stages in order, with their share of a time budget; empty for closed forms."""
     train_with: ClassVar[Mapping[str, Any]] = {}

@@ -29,7 +29,11 @@ class Reconstruction(Method):
 
     @abstractmethod
     def copied(self, x: Images) -> Images:
-        """The copy that the fitted net makes of clean images."""
+        """The copy that the fitted net makes of what is judged in clean images."""
+
+    def judged(self, x: Images) -> Images:
+        """What of an image is copied and compared: all of it, where a method says nothing else."""
+        return x
 
     def passes(self, size: tuple[int, ...]) -> int:
         """One copy."""
@@ -40,5 +44,6 @@ class Reconstruction(Method):
         """Residual to the copy; nothing is drawn."""
         self.check_fitted()
         healthy = self.copied(x) * brain
-        anomaly = one_sided(x - healthy, self.options.sign).mean(1, keepdim=True) * brain
+        difference = self.judged(x) - healthy
+        anomaly = one_sided(difference, self.options.sign).mean(1, keepdim=True) * brain
         return Detection(anomaly=anomaly, healthy=healthy)

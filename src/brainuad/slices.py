@@ -1,6 +1,8 @@
 """Scan <-> images: what a network sees of a prepared scan, and the exact way back.
 
 An axial image is ``voxels[:, :, k]``: (1, i, j), rows grow to the right and columns to the front.
+With neighbours it has more channels: the slices from below to above, itself in the middle. What is
+judged is the middle one: brain, map and healthy counterpart have one channel in every view.
 """
 
 from collections.abc import Sequence
@@ -8,12 +10,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from brainuad.rng import Rng
 from brainuad.scan import Scan
 from brainuad.types import Brain, DataError, Images, UsageError, Volume
 
-VIEWS = ("axial", "volume")
+Slices = Float[Tensor, "batch 1 *space"]
+REACH = {"axial": 0, "axial3": 1}
+"""Neighbours on either side of a slice, for the views that consist of slices."""
+VIEWS = (*REACH, "volume")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,7 +29,7 @@ class Pieces:
 
     Attributes:
         x: the images.
-        brain: where they show brain.
+        brain: where they (the middle slice, if there are neighbours) show brain.
         keys: names of their random streams.
         indices: position of each axial image along k; empty for a whole volume.
         shape: voxels of the scan along i, j, k.
@@ -73,7 +80,8 @@ def split(scan: Scan, view: str = "axial", *, only_brain: bool = True) -> Pieces
 
     Args:
         scan: a scan with its brain mask.
-        view: ``axial`` for slices (n, 1, i, j), ``volume`` for one image (1, 1, i, j, k).
+        view: ``axial`` for slices (n, 1, i, j), ``axial3`` for slices between their neighbours
+            (n, 3, i, j), ``volume`` for one image (1, 1, i, j, k).
         only_brain: leave out slices without any brain.
 
     Raises:
@@ -85,21 +93,35 @@ def split(scan: Scan, view: str = "axial", *, only_brain: bool = True) -> Pieces
             f"{scan.subject}: has no brain mask, or an empty one; prepare the scan first"
         )
     if view == "volume":
-        return _pieces(scan, scan.voxels[None], scan.brain[None], ())
+        return _pieces(scan, scan.voxels[None, None], scan.brain[None], ())
     kept = (
         np.flatnonzero(scan.brain.any(axis=(0, 1)))
         if only_brain
         else np.arange(scan.voxels.shape[2])
     )
-    along = [np.moveaxis(volume, 2, 0)[kept] for volume in (scan.voxels, scan.brain)]
-    return _pieces(scan, along[0], along[1], tuple(kept.tolist()))
+    voxels, brain = (np.moveaxis(volume, 2, 0) for volume in (scan.voxels, scan.brain))
+    indices = tuple(kept.tolist())
+    return _pieces(scan, _around(voxels, indices, REACH[view]), brain[kept], indices)
+
+
+def _around(slices: np.ndarray, indices: Sequence[int], reach: int) -> np.ndarray:
+    """Each slice with its neighbours as channels; 0 beyond the first and the last slice."""
+    beyond = np.zeros((reach, *slices.shape[1:]), slices.dtype)
+    filled = np.concatenate([beyond, slices, beyond])
+    return np.stack([filled[k : k + 2 * reach + 1] for k in indices])
+
+
+def middle(x: Images) -> Slices:
+    """The slices themselves, without their neighbours; in a view without any, the images."""
+    channel = x.shape[1] // 2
+    return x[:, channel : channel + 1]
 
 
 def _pieces(scan: Scan, x: np.ndarray, brain: np.ndarray, indices: tuple[int, ...]) -> Pieces:
     keys = [image_key(scan.subject, k) for k in indices] or [image_key(scan.subject)]
     i, j, k = scan.voxels.shape
     return Pieces(
-        x=torch.from_numpy(x.astype(np.float32, order="C"))[:, None],
+        x=torch.from_numpy(x.astype(np.float32, order="C")),
         brain=torch.from_numpy(brain.astype(bool, order="C"))[:, None],
         keys=tuple(keys),
         indices=indices,
@@ -124,8 +146,8 @@ def join(images: Images, pieces: Pieces) -> Volume:
 
 
 def _check_fits(shape: Sequence[int], pieces: Pieces) -> None:
-    if tuple(shape) != tuple(pieces.x.shape):
+    if tuple(shape) != tuple(pieces.brain.shape):
         raise DataError(
             f"{pieces.keys[0]}: images have shape {tuple(shape)}, the scan was split into "
-            f"{tuple(pieces.x.shape)}; give one channel and every piece"
+            f"{tuple(pieces.brain.shape)}; give one channel and every piece"
         )

@@ -20,7 +20,7 @@ from brainuad.manifest import atomic_folder
 from brainuad.method import Batch, Batches
 from brainuad.scan import Scan
 from brainuad.shard import Shard, write_shard
-from brainuad.slices import check_view, image_key
+from brainuad.slices import REACH, check_view, image_key
 from brainuad.types import Affine, DataError, MissingError, UsageError
 
 VERSION = 1
@@ -176,7 +176,7 @@ class Store:
         """The images of all or some scans, with random access.
 
         Args:
-            view: ``axial`` slices or ``volume``.
+            view: ``axial`` slices, ``axial3`` slices between their neighbours, or ``volume``.
             subjects: whose; everyone when not given.
             minimum_brain: least share of brain pixels in a slice, in [0, 1]; others are left out.
             memory_mb: keep scans in memory once read if all of them fit into so many megabytes.
@@ -237,7 +237,7 @@ class StoredImages(Batches):
         memory_mb: int | float,
     ):
         check_view(view)
-        self.store = store
+        self.store, self.reach = store, REACH.get(view, 0)
         self.items = [
             (subject, k) for subject in subjects for k in _kept(store, subject, view, minimum_brain)
         ]
@@ -256,17 +256,23 @@ class StoredImages(Batches):
     def get(self, indices: Sequence[int]) -> Batch:
         """The images with these numbers, in this order."""
         items = [self.items[i] for i in indices]
-        codes = np.stack([self._codes(subject, k) for subject, k in items])[:, None]
-        x, brain = decode(codes)
+        x, brain = decode(np.stack([self._codes(subject, k) for subject, k in items]))
         return Batch(
             x=torch.from_numpy(x),
-            brain=torch.from_numpy(brain),
+            brain=torch.from_numpy(brain[:, self.reach : self.reach + 1].copy()),
             keys=tuple(image_key(subject, k) for subject, k in items),
         )
 
     def _codes(self, subject: str, k: int | None) -> np.ndarray:
+        """Stored numbers of an image, with its channels first."""
         if k is None:
-            return np.moveaxis(self._whole(subject), 0, 2)
+            return np.moveaxis(self._whole(subject), 0, 2)[None]
+        near = range(k - self.reach, k + self.reach + 1)
+        return np.stack([self._slice(subject, n) for n in near])
+
+    def _slice(self, subject: str, k: int) -> np.ndarray:
+        if not 0 <= k < self.store.shape[2]:
+            return np.zeros(self.store.shape[:2], np.uint16)
         return self._whole(subject)[k] if self.in_memory else self.store.codes(subject, k)
 
     def _whole(self, subject: str) -> np.ndarray:

@@ -15,10 +15,11 @@ from torch import nn
 from brainuad.config import build
 from brainuad.method import Batch, Batches, Loss, Method, method_class
 from brainuad.rng import Rng
+from brainuad.slices import REACH
 from brainuad.types import DataError, UnavailableError, UsageError
 
 Factory = Callable[[], Method]
-SHAPES = {"axial": (32, 48), "volume": (16, 24, 16)}
+SHAPES = {"axial": (32, 48), "axial3": (32, 48), "volume": (16, 24, 16)}
 TOLERANCE = 1e-5
 
 
@@ -28,6 +29,7 @@ class Blobs(Batches):
     def __init__(self, count: int, view: str):
         self.count = count
         self.shape = SHAPES[view]
+        self.channels = 1 + 2 * REACH.get(view, 0)
 
     def __len__(self) -> int:
         return self.count
@@ -41,7 +43,8 @@ class Blobs(Batches):
         assert isinstance(radius, torch.Tensor)
         size = rng.uniform(0.6, 0.9).reshape(-1, *[1] * (1 + len(self.shape)))
         brain = radius < size
-        x = (0.5 + 0.3 * torch.cos(4 * radius) + 0.05 * rng.normal(1, *self.shape)) * brain
+        noise = rng.normal(self.channels, *self.shape)
+        x = (0.5 + 0.3 * torch.cos(4 * radius) + 0.05 * noise) * brain
         return Batch(x=x.clamp(0, 1), brain=brain, keys=keys)
 
 
@@ -103,14 +106,14 @@ def detected(method: Method, batch: Batch, seed: int = 3) -> torch.Tensor:
 
 
 def map_is_valid(factory: Factory, *, view: str) -> None:
-    """The map is finite, >= 0, 0 outside the brain; the counterpart has the shape of the image."""
+    """The map is finite, >= 0, 0 outside the brain; the counterpart has the shape of the brain."""
     method, batch = fitted(factory, view), lesioned(view)
     found = method.detect(batch.x, batch.brain, rng=batch.rng(3, "detect"))
     assert found.anomaly.shape == batch.brain.shape
     assert torch.isfinite(found.anomaly).all()
     assert (found.anomaly >= 0).all()
     assert (found.anomaly[~batch.brain] == 0).all()
-    assert found.healthy is None or found.healthy.shape == batch.x.shape
+    assert found.healthy is None or found.healthy.shape == batch.brain.shape
 
 
 def same_seed_same_answer(factory: Factory, *, view: str) -> None:

@@ -56,3 +56,35 @@ LINEAGE: dict[str, dict[str, Any]] = {
     "lineage": {"lr": {"autoencoder": 1e-3, "denoiser": 2.5e-5}, "ema_decay": 0.0}
 }
 """Later code of the authors of the latent DDPM; the rate of the autoencoder is a choice here."""
+
+_TUTORIAL: dict[str, Any] = {
+    "lr": 5e-4,
+    "batch_size": 256,
+    "epochs": 20,
+    "betas": (0.9, 0.999),
+    "warmup": 0.0,
+    "final_lr": 1.0,
+    "ema_decay": 0.0,
+    "clip": None,
+}
+VQVAE: dict[str, dict[str, Any]] = {
+    "lineage": {"lr": 1e-3, "ema_decay": 0.0},
+    "tutorial": _TUTORIAL,
+}
+"""Later code of the authors of the latent DDPM (its rate is a choice here), and their tutorial on
+head CT of 64 x 64 pixels, whose 20 epochs are short for a demonstration."""
+
+ITERMASK2: dict[str, dict[str, Any]] = {
+    "paper": {
+        "lr": 1e-4,
+        "batch_size": 32,
+        "steps": 90_000,
+        "betas": (0.9, 0.999),
+        "warmup": 0.0,
+        "final_lr": 1.0,
+        "ema_decay": 0.0,
+        "clip": None,
+    }
+}
+"""IterMask2 (Liang et al. 2024): the released code trains 150,000 steps at a constant rate and
+tests the weights of step 90,000; the averaged weights that it computes are never saved."""

@@ -23,6 +23,7 @@ from brainuad.schedule import LinearBeta, ScaledLinear
 from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
 from brainuad.unet import UNet, UNetOptions
 from brainuad.vq import Latents, VqAutoencoder, VqOptions, perplexity
+from brainuad.vq_training import reconstruct
 
 __all__ = ["LatentDdpm"]
 
@@ -180,9 +181,7 @@ class LatentDdpm(Method):
 
     def reconstruct(self, batch: Batch, rng: Rng) -> tuple[Images, Images, PerItem]:
         """Images, their reconstructions, absolute error plus commitment loss."""
-        x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
-        decoded, commitment = self.autoencoder(x)
-        return x, decoded, (decoded - x).abs().flatten(1).mean(1) + commitment
+        return reconstruct(self.autoencoder, batch, self.options.augment, rng)
 
     @torch.no_grad()
     def encode(self, batch: Batch, copy: int) -> tuple[Images, Cells]:

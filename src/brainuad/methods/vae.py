@@ -1,33 +1,21 @@
 """Variational autoencoder: a small code with a known distribution, decoded at its mean."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from pydantic import Field
-from torch import Tensor
-
-from brainuad.augment import augment
-from brainuad.compact import Compact, CompactOptions, kl_to_standard
-from brainuad.method import Batch, Batches, Minimise
-from brainuad.reconstruction import Reconstruction, ReconstructionOptions
-from brainuad.rng import Rng
-from brainuad.types import Images, PerItem
+from brainuad.compact import Compact
+from brainuad.variational import Variational, VariationalOptions
 
 __all__ = ["Vae"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VaeOptions(ReconstructionOptions):
+class VaeOptions(VariationalOptions):
     """Options of :class:`Vae`."""
 
-    net: CompactOptions = field(default_factory=CompactOptions)
-    """Encoder and decoder."""
-    beta: Annotated[float, Field(ge=0)] = 1e-3
-    """Weight of the Kullback-Leibler term, which is a mean over the numbers of the code."""
 
-
-class Vae(Reconstruction):
+class Vae(Variational):
     """Copies healthy images through a code whose distribution is kept near the standard normal.
 
     References:
@@ -38,8 +26,6 @@ class Vae(Reconstruction):
 
     title = "Variational autoencoder"
     paper = "Baur et al. 2021, Medical Image Analysis; Kingma and Welling 2014, ICLR"
-    stages: ClassVar[Mapping[str, float]] = {"autoencoder": 1.0}
-    train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = VaeOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"augment": {}},
@@ -52,29 +38,3 @@ class Vae(Reconstruction):
     def __init__(self, options: VaeOptions | None = None):
         super().__init__(options)
         self.net = Compact(self.options.net, moments=2)
-
-    def fit(self, batches: Batches, *, minimise: Minimise) -> None:
-        """One stage: copy healthy images through samples of their codes."""
-        minimise("autoencoder", self.net, self.loss, batches)
-        self.mark_fitted()
-
-    def loss(self, batch: Batch, rng: Rng) -> PerItem:
-        """Mean absolute error of a copy through a sampled code, plus the weighted divergence."""
-        x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
-        mean, logvar = self.moments(x)
-        code = mean + (0.5 * logvar).exp() * rng.fork("code").normal_like(mean)
-        error = (self.decoded(code, x) - x).abs().flatten(1).mean(1)
-        return error + self.options.beta * kl_to_standard(mean, logvar)
-
-    def moments(self, x: Images) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance (cut to [-30, 20]) of the code."""
-        mean, logvar = self.net.encode(x).chunk(2, dim=1)
-        return mean, logvar.clamp(-30, 20)
-
-    def decoded(self, code: Tensor, x: Images) -> Images:
-        """Images of codes, in the size of ``x``."""
-        return self.net.decode(code, tuple(x.shape[2:]))
-
-    def copied(self, x: Images) -> Images:
-        """The image of the code's mean."""
-        return self.decoded(self.moments(x)[0], x)
