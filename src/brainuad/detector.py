@@ -265,7 +265,7 @@ class Detector:
             config=self.config.to_dict(),
             state=self.method.state_dict(),
             calibration=None if self.calibration is None else to_dict(self.calibration),
-            card=card(self.name, self.config.to_dict(), self.calibration),
+            card=card(self.name, self.config.to_dict(), self.calibration, self.method.notes()),
         )
 
     @classmethod

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from brainuad.diffusion import PUBLISHED, SMALL, TINY, Diffusion, DiffusionOptions, Level, Steps
+from brainuad.diffusion import PUBLISHED, SMALL, TINY, Level, Start, Steps
 from brainuad.encoder import Encoder, EncoderOptions, Pretraining, PretrainOptions
 from brainuad.layers import Embedding
 from brainuad.method import Batch, Batches, Minimise
+from brainuad.restoration import Drawn, DrawnOptions
 from brainuad.rng import Rng
 from brainuad.types import Brain, Images, PerItem, UsageError
 from brainuad.unet import UNetOptions, ddpm_options
@@ -24,7 +25,7 @@ def conditioned_net() -> UNetOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CddpmOptions(DiffusionOptions):
+class CddpmOptions(DrawnOptions):
     """Options of :class:`Cddpm`."""
 
     net: UNetOptions = field(default_factory=conditioned_net)
@@ -67,7 +68,7 @@ RELEASED_CHANGES = {
 slice (there: whole volumes)."""
 
 
-class Cddpm(Diffusion):
+class Cddpm(Drawn):
     """A DDPM that is told by an encoder what the clean slice looks like on the whole.
 
     The vector is too small to hold a lesion's place and shape, and large enough for contrast and
@@ -130,15 +131,15 @@ class Cddpm(Diffusion):
         output = self.net(self.schedule.add_noise(x0, eps, t), t, condition)
         return self.distance(output - self.target(x0, eps, t))
 
-    def restorations(self, x: Images, brain: Brain, eps: Sequence[Images]) -> list[Images]:
+    def restorations(self, x: Images, brain: Brain, starts: Sequence[Start]) -> list[Images]:
         """The restoration from each of the levels; the condition is made once, of the image."""
-        return self.told(x, self.encoder(x), eps)
+        return self.told(x, self.encoder(x), starts)
 
-    def told(self, x: Images, condition: Embedding, eps: Sequence[Images]) -> list[Images]:
+    def told(self, x: Images, condition: Embedding, starts: Sequence[Start]) -> list[Images]:
         """The restorations with a condition that is known already."""
         found = []
-        for level, noise in zip(self.options.levels, eps, strict=True):
+        for level, eps in starts:
             t = torch.full((len(x),), level - 1, device=x.device)
-            x_t = self.schedule.add_noise(2 * x - 1, noise, t)
+            x_t = self.schedule.add_noise(2 * x - 1, eps, t)
             found.append((self.clean(x_t, t, condition) + 1) / 2)
         return found
