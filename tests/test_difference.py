@@ -83,8 +83,8 @@ def brute_similarity(x, healthy, sigma):
 
 def test_the_ensemble_equals_its_definition_pixel_by_pixel():
     x, healthy = images(1, 1, 14, 12), images(1, 1, 14, 12, seed=1)
-    pair = [image[0, 0].double().numpy() for image in (x, healthy)]
-    each = [brute_similarity(*pair, sigma) for sigma in (0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7)]
+    a, b = (image[0, 0].double().numpy() for image in (x, healthy))
+    each = [brute_similarity(a, b, sigma) for sigma in (0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5, 1.7)]
     wanted = np.zeros((14, 12))
     for place in np.ndindex(14, 12):
         here = [similarity[place] for similarity in each]

@@ -69,6 +69,7 @@ def test_the_map_is_the_residual_to_the_counterpart_inside_the_brain(name, kind)
     batch = testing.lesioned("axial")
     method = testing.fitted(lambda: made(name, residual=kind), "axial")
     found = method.detect(batch.x, batch.brain, rng=batch.rng(0))
+    assert found.healthy is not None
     plain = (batch.x - found.healthy).square()
     wanted = plain if kind == "squared" else structural_ensemble(batch.x, found.healthy)
     wanted = wanted * batch.brain

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from brainuad import training_published
 from brainuad.diffusion import PUBLISHED, SMALL, TINY, Level, Start, Steps
 from brainuad.encoder import Encoder, EncoderOptions, Pretraining, PretrainOptions
 from brainuad.layers import Embedding
@@ -66,6 +67,7 @@ RELEASED_CHANGES = {
 }
 """The released code's changes, each with probability 0.5 (there: bias and blur 0.25), slice by
 slice (there: whole volumes)."""
+CODE: dict[str, Any] = {**OURS, "noise": SHARED, "augment": RELEASED_CHANGES}
 
 
 class Cddpm(Drawn):
@@ -77,12 +79,18 @@ class Cddpm(Drawn):
     References:
         Behrendt, Bhattacharya, Mieling, Maack, Krüger, Opfer, Schlaefer 2025, "Guided
         reconstruction with conditioned diffusion models for unsupervised anomaly detection in
-        brain MRIs", Comput. Biol. Med. 186:109660, arXiv 2312.04215.
+        brain MRIs", Comput. Biol. Med. 186:109660, arXiv 2312.04215; Behrendt et al. 2024,
+        "Leveraging the Mahalanobis distance to enhance unsupervised brain MRI anomaly detection",
+        MICCAI, arXiv 2407.12474 (preset ``mhd``).
     """
 
     title = "cDDPM, conditioned diffusion"
     paper = "Behrendt et al. 2025, Comput. Biol. Med. 186:109660, arXiv 2312.04215"
     stages: ClassVar[Mapping[str, float]] = {"pretrain": 0.15, "denoiser": 0.85}
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **training_published.BEHRENDT,
+        "mhd": training_published.BEHRENDT["code"],
+    }
     Options = CddpmOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": OURS,
@@ -94,7 +102,8 @@ class Cddpm(Drawn):
             "pretraining": {"cell_px": 8},
         },
         "paper": {"net": {**PUBLISHED, "condition": 128}, "noise": SHARED},
-        "code": {**OURS, "noise": SHARED, "augment": RELEASED_CHANGES},
+        "code": CODE,
+        "mhd": {**CODE, "levels": [500], "residual": "ssim", "mahalanobis": 10},
     }
 
     def __init__(self, options: CddpmOptions | None = None):
