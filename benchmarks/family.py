@@ -20,10 +20,10 @@ import torch
 from brainuad.benchmark.run import RunSettings, run_benchmark
 from brainuad.detector import Detector
 from brainuad.detector_config import configured, new_method
-from brainuad.difference import one_sided
-from brainuad.diffusion import Diffusion
+from brainuad.difference import residual
 from brainuad.method import Detection, Method, method_class, method_names
 from brainuad.reconstruction import Reconstruction
+from brainuad.restoration import Drawn
 from brainuad.train import TrainSettings
 
 SIMPLE = {"intensity": ("default", "dark"), "healthy_atlas": ("default", "dark")}
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, method: str) -> None:
 
 def remember(kind: type[Method]) -> None:
     """Let a method that only compares an image with its counterpart keep the counterparts."""
-    if kind.detect not in (Diffusion.detect, Reconstruction.detect):
+    if kind.detect not in (Drawn.detect, Reconstruction.detect):
         return
     original, kept = kind.detect, {}
 
@@ -89,9 +89,8 @@ def remember(kind: type[Method]) -> None:
         if rng.seeds not in kept:
             kept[rng.seeds] = original(self, x, brain, rng=rng).healthy
         healthy = kept[rng.seeds]
-        if isinstance(self, Diffusion):
-            return Detection(anomaly=self.residual(x, healthy) * brain, healthy=healthy)
-        size = one_sided(self.judged(x) - healthy, self.options.sign).mean(1, keepdim=True)
+        judged = self.judged(x) if isinstance(self, Reconstruction) else x
+        size = residual(judged, healthy, kind=self.options.residual, sign=self.options.sign)
         return Detection(anomaly=size * brain, healthy=healthy)
 
     kind.detect = detect  # type: ignore[method-assign]

@@ -125,10 +125,12 @@ def test_training_lowers_the_loss():
     assert np.mean(seen[-5:]) < 0.6 * np.mean(seen[:3])
 
 
+@pytest.mark.parametrize("draws", [0, 3])
 @pytest.mark.parametrize("name", ["ddpm", "pddpm", "cddpm", "mddpm"])
-def test_noise_that_slices_share_does_not_hang_on_the_batch(name):
+def test_noise_that_slices_share_does_not_hang_on_the_batch(name, draws):
     torch.manual_seed(0)
-    config = configured(name, "tiny", {"noise": {"shared": True}}, recipe=recipe("phantom"))
+    changes = {"noise": {"shared": True}, "mahalanobis": draws}
+    config = configured(name, "tiny", changes, recipe=recipe("phantom"))
     method = new_method(config)
     method.mark_fitted()
     method.eval()

@@ -12,6 +12,7 @@ PUBLISHED = [
     ("pddpm", "code", {"lr": 1e-4, "epochs": 1600, "betas": (0.9, 0.999), "final_lr": 1.0}),
     ("mddpm", "paper", {"lr": 1e-5, "warmup": 0.0}),
     ("cddpm", "code", {"lr": 1e-4}),
+    ("cddpm", "mhd", {"lr": 1e-4, "epochs": 1600}),
     ("mad_ad", "paper", {"batch_size": 96, "epochs": 300, "ema_decay": 0.9999}),
     ("mad_ad", "code", {"epochs": 200, "weight_decay": 1e-4, "ema_decay": 0.0, "clip": None}),
     ("reflect", "paper", {"lr": 1e-4, "weight_decay": 1e-4, "epochs": 200}),

@@ -1,6 +1,6 @@
 """The card of a detector: what it was fitted on, how, what it is for and what it is not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from brainuad.calibrate import Calibration
@@ -14,8 +14,13 @@ those of the cohort raise false positives: calibrate on healthy scans of your ow
 """
 
 
-def card(name: str, config: Mapping[str, Any], calibration: Calibration | None) -> str:
-    """Markdown text of the card."""
+def card(
+    name: str,
+    config: Mapping[str, Any],
+    calibration: Calibration | None,
+    notes: Sequence[str] = (),
+) -> str:
+    """Markdown text of the card; ``notes`` are what the fitted method says of itself."""
     run = config.get("provenance", {})
     lines = [
         f"# {name}",
@@ -29,6 +34,7 @@ def card(name: str, config: Mapping[str, Any], calibration: Calibration | None) 
         + (f", {run['time']}." if run.get("time") else "."),
         "The licence of these scans governs how the weights may be shared.",
         "",
+        *(line for note in notes for line in (note, "")),
         "## Calibration",
         "",
         *calibration_lines(calibration),

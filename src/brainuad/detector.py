@@ -261,7 +261,7 @@ class Detector:
             config=self.config.to_dict(),
             state=self.state(),
             calibration=None if self.calibration is None else to_dict(self.calibration),
-            card=card(self.name, self.config.to_dict(), self.calibration),
+            card=card(self.name, self.config.to_dict(), self.calibration, self.method.notes()),
         )
 
     @classmethod

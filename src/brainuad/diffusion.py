@@ -6,7 +6,7 @@ Images run from 0 to 1 outside and from -1 to 1 inside. Levels are counted from 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -16,18 +16,20 @@ from torch import Tensor
 from brainuad import training_published
 from brainuad.augment import Augment, augment
 from brainuad.denoiser import as_column
-from brainuad.difference import Sign, one_sided
+from brainuad.difference import Sign
 from brainuad.layers import Embedding
-from brainuad.method import Batch, Batches, Detection, Method, Minimise
+from brainuad.method import Batch, Batches, Method, Minimise
 from brainuad.noise import coarse, pyramid
 from brainuad.rng import Rng, seed_of
 from brainuad.schedule import Cosine, LinearBeta, ScaledLinear, Schedule
 from brainuad.simplex import simplex
-from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
+from brainuad.types import Brain, Images, PerItem, UsageError
 from brainuad.unet import UNet, UNetOptions, ddpm_options
 
 Steps = Int[Tensor, " batch"]
 Level = Annotated[int, Field(ge=1)]
+Start: TypeAlias = tuple[int, Images]
+"""A level, counted from 1, and the noise that images get there."""
 SCHEDULES = {"cosine": Cosine, "linear": LinearBeta, "scaled_linear": ScaledLinear}
 PUBLISHED: dict[str, Any] = {
     "width": 128,
@@ -126,7 +128,7 @@ class DiffusionOptions:
 
 
 class Diffusion(Method):
-    """Base of the methods that noise an image, restore it with a net, and compare.
+    """Base of the methods that noise an image and restore it with a net.
 
     A subclass may change the loss and the restoration (:meth:`restored`); here both take the whole
     image, and the restoration takes one step, as in the DDPM baseline of Behrendt et al. (MIDL
@@ -215,21 +217,6 @@ class Diffusion(Method):
         t = torch.full((len(x),), level - 1, device=x.device)
         return (self.clean(self.schedule.add_noise(2 * x - 1, eps, t), t) + 1) / 2
 
-    def restorations(self, x: Images, brain: Brain, eps: Sequence[Images]) -> list[Images]:
-        """The restoration from each of the levels, with the noise that belongs to it."""
-        pairs = zip(self.options.levels, eps, strict=True)
-        return [self.restored(x, brain, level, noise) for level, noise in pairs]
-
-    @torch.no_grad()
-    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
-        """Residual to the mean of the restorations from each level; fresh noise for each."""
-        self.check_fitted()
-        levels, noise = self.options.levels, self.options.noise
-        drawn = noise.stream(rng)
-        eps = [noise.like(x, rng=drawn.fork("noise", n)) for n in levels]
-        healthy = torch.stack(self.restorations(x, brain, eps)).mean(0) * brain
-        return Detection(anomaly=self.residual(x, healthy) * brain, healthy=healthy)
-
-    def residual(self, x: Images, healthy: Images) -> AnomalyMap:
-        """Size of the differences that count, mean over the channels."""
-        return one_sided(x - healthy, self.options.sign).mean(1, keepdim=True)
+    def restorations(self, x: Images, brain: Brain, starts: Sequence[Start]) -> list[Images]:
+        """The restoration from each level with the noise given for it."""
+        return [self.restored(x, brain, level, eps) for level, eps in starts]

@@ -127,6 +127,10 @@ class Method(nn.Module, ABC):
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Anomaly map and healthy counterpart of each image; depends on no other image."""
 
+    def notes(self) -> tuple[str, ...]:
+        """What the card of a fitted detector says of this method besides, one sentence each."""
+        return ()
+
     def passes(self, size: tuple[int, ...]) -> int:
         """Calls of its (denoising) net that one image of this size needs, at most; 0 without one.
 

@@ -7,14 +7,15 @@ import torch
 from pydantic import Field
 
 from brainuad.boxes import Boxes, Grid, grid, inside
-from brainuad.diffusion import Diffusion, DiffusionOptions, Steps
+from brainuad.diffusion import Steps
 from brainuad.method import Batch
+from brainuad.restoration import Drawn, DrawnOptions
 from brainuad.rng import Rng
 from brainuad.types import Brain, Images, PerItem
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PatchedOptions(DiffusionOptions):
+class PatchedOptions(DrawnOptions):
     """Options of the patched methods."""
 
     patches: Annotated[int, Field(ge=1)] = 2
@@ -26,7 +27,7 @@ class PatchedOptions(DiffusionOptions):
     """Train on boxes anywhere in the image instead of the boxes of the grid."""
 
 
-class PatchedDiffusion(Diffusion):
+class PatchedDiffusion(Drawn):
     """Base of the methods that noise one box at a time (Behrendt et al., MIDL 2023)."""
 
     Options: Any = PatchedOptions

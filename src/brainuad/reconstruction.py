@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from brainuad.augment import Augment
-from brainuad.difference import Sign, one_sided
+from brainuad.difference import Residual, Sign, check_residual, residual
 from brainuad.method import Detection, Method
 from brainuad.rng import Rng
 from brainuad.types import Brain, Images
@@ -18,8 +18,14 @@ class ReconstructionOptions:
 
     sign: Sign = "absolute"
     """Which residuals count: both, only darker, or only brighter than the healthy counterpart."""
+    residual: Residual = "l1"
+    """Size or square of the difference, or 1 - structural similarity (one window, or eight)."""
     augment: Augment | None = None
     """Random changes of the training images, or none as published."""
+
+    def __post_init__(self) -> None:
+        """Refuse one sign of a residual that has none."""
+        check_residual(self.residual, self.sign)
 
 
 class Reconstruction(Method):
@@ -44,6 +50,6 @@ class Reconstruction(Method):
         """Residual to the copy; nothing is drawn."""
         self.check_fitted()
         healthy = self.copied(x) * brain
-        difference = self.judged(x) - healthy
-        anomaly = one_sided(difference, self.options.sign).mean(1, keepdim=True) * brain
+        o = self.options
+        anomaly = residual(self.judged(x), healthy, kind=o.residual, sign=o.sign) * brain
         return Detection(anomaly=anomaly, healthy=healthy)

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from brainuad.denoiser import as_column
-from brainuad.diffusion import Diffusion, DiffusionOptions, Level, Noise
+from brainuad.diffusion import Level, Noise
+from brainuad.restoration import Restoration, RestorationOptions
 from brainuad.rng import Rng
 from brainuad.sample import ddim_coefficients
 from brainuad.schedule import Schedule
@@ -32,7 +33,7 @@ Change = Callable[[int, Images, int], Images | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ReverseOptions(DiffusionOptions):
+class ReverseOptions(RestorationOptions):
     """Options of the methods that walk the chain."""
 
     schedule: Literal["cosine", "linear", "scaled_linear"] = "linear"
@@ -51,7 +52,7 @@ class ReverseOptions(DiffusionOptions):
     """Perceptual factor of the published maps; its weights cannot be shipped, so there is none."""
 
 
-class Reverse(Diffusion):
+class Reverse(Restoration):
     """Base of the methods that noise an image and walk back down the chain."""
 
     def passes(self, size: tuple[int, ...]) -> int:

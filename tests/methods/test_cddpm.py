@@ -42,7 +42,7 @@ def test_ensemble_and_loss_equal_the_published_ones(golden):
     eps = [n.expand_as(x) for n in noise]
     levels = [int(t) + 1 for t in g["t_index"]]
     method = ready(made(levels=levels), Stand())
-    found = torch.stack(method.told(x, condition, eps))
+    found = torch.stack(method.told(x, condition, list(zip(levels, eps, strict=True))))
     np.testing.assert_allclose(found[:, :, 0], g["recon_single"], atol=1e-5)
     np.testing.assert_allclose(found.mean(0)[:, 0], g["recon_ensemble"], atol=1e-5)
     t = torch.from_numpy(g["train_t"])
@@ -93,9 +93,10 @@ def test_ensemble_is_the_mean_of_the_single_levels_with_the_same_noise():
     torch.testing.assert_close(healthy(250, 500, 750), singles.mean(0))
 
 
-def test_condition_is_made_once_per_detection_of_the_slice_in_its_own_range():
+@pytest.mark.parametrize("draws", [0, 4])
+def test_condition_is_made_once_per_detection_of_the_slice_in_its_own_range(draws):
     batch = testing.Blobs(2, "axial").get(range(2))
-    method, seen = ready(made(), Stand()), []
+    method, seen = ready(made(mahalanobis=draws), Stand()), []
 
     class Watch(Constant):
         def forward(self, x):

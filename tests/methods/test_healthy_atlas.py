@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from brainuad import nearest, testing
 from brainuad.config import build
+from brainuad.detector import Detector
 from brainuad.detector_config import configured
 from brainuad.method import Batch
 from brainuad.methods.healthy_atlas import HealthyAtlas, HealthyAtlasOptions
@@ -59,6 +61,62 @@ def test_smoothing_lowers_the_spread_of_noise():
     rough, smooth = atlas(equalise=False), atlas(equalise=False, smooth_px=1.0)
     inner = rough.count >= 12
     assert smooth.deviation[inner].mean() < 0.6 * rough.deviation[inner].mean()
+
+
+def test_smoothed_deviations_are_those_of_scipy_and_stay_where_enough_brains_are():
+    plain, smooth = atlas(equalise=False), atlas(equalise=False, smooth_map_px=1.3)
+    batch = testing.lesioned("volume", 2)
+    z, found = (m.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly for m in (plain, smooth))
+    known = (batch.brain & (plain.count >= 10)).numpy()
+    for n in range(2):
+        wanted = ndimage.gaussian_filter(z[n, 0].double().numpy(), 1.3) * known[n, 0]
+        np.testing.assert_allclose(found[n, 0], wanted, atol=1e-5, rtol=1e-4)
+    assert (found.numpy()[~known] == 0).all()
+
+
+def test_the_smooth_preset_smooths_before_and_after():
+    build_it = {**HealthyAtlas.presets["smooth"]}
+    method = HealthyAtlas(build(HealthyAtlasOptions, build_it, where="healthy_atlas"))
+    method.fit(testing.Blobs(12, "volume"), minimise=testing.few_steps)
+    batch = testing.lesioned("volume", 1)
+    images = testing.Blobs(12, "volume").get(range(12))
+    blurred = np.stack([ndimage.gaussian_filter(i[0].double().numpy(), 1.0) for i in images.x])
+    everywhere = images.brain.all(0)[0].numpy()
+    mean, deviation = blurred.mean(0), blurred.std(0, ddof=1)
+    np.testing.assert_allclose(method.mean[0][everywhere], mean[everywhere], atol=1e-5)
+    np.testing.assert_allclose(
+        method.deviation[0][everywhere],
+        np.maximum(deviation, float(method.deviation.min()))[everywhere],
+        atol=1e-5,
+    )
+    found = method.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly
+    x = ndimage.gaussian_filter(batch.x[0, 0].double().numpy(), 1.0)
+    known = (batch.brain[0, 0] & (method.count[0] >= 10)).numpy()
+    z = np.abs(x - method.mean[0].numpy()) / method.deviation[0].numpy() * known
+    np.testing.assert_allclose(found[0, 0], ndimage.gaussian_filter(z, 1.0) * known, rtol=1e-3)
+
+
+@pytest.mark.parametrize("least", [2, 10, 12])
+def test_voxels_inside_too_few_brains_are_counted(least):
+    method = atlas(minimum_count=least)
+    brains = testing.Blobs(12, "volume").get(range(12)).brain.numpy()
+    counted = [sum(bool(b[0][place]) for b in brains) for place in np.ndindex(*brains.shape[2:])]
+    scarce = sum(0 < n < least for n in counted)
+    assert scarce > 0
+    assert method.scarce == scarce
+    inside = sum(n > 0 for n in counted)
+    (note,) = method.notes()
+    assert f"{scarce} of the {inside} voxels" in note
+    assert f"fewer than {least} of them" in note
+
+
+def test_the_card_of_a_detector_says_how_many_those_are(tmp_path):
+    config = configured("healthy_atlas", "raw", {}, recipe=recipe("slices"))
+    method = atlas(equalise=False)
+    folder = Detector(config, method).save(tmp_path / "atlas")
+    assert method.notes()[0] in (folder / "card.md").read_text()
+    (again,) = Detector.load(folder).method.notes()
+    assert again == method.notes()[0]
 
 
 def test_too_few_scans_are_refused():
@@ -182,6 +240,12 @@ def test_floor_bounds_the_deviation_of_the_atlas():
     assert float(atlas(equalise=False, floor=0.2).deviation.min()) == pytest.approx(0.2)
 
 
+def test_nearest_slices_have_no_count_of_places():
+    method = slices()
+    assert method.scarce == 0
+    assert method.notes() == ()
+
+
 def test_nearest_takes_slices_and_the_atlas_volumes():
     settings = {"recipe": recipe("slices")}
     assert configured("healthy_atlas", "nearest", {}, **settings).view == "axial"
@@ -200,6 +264,9 @@ def test_too_few_slices_are_refused():
         ({"nearest": 1, "minimum_count": 1, "equalise": False}, "nearest 1 is below 2"),
         ({"nearest": 30}, "nearest compares slices, .* set equalise to false"),
         ({"components": 0}, "components is 0; give 1 or more"),
+        ({"smooth_px": -1.0}, "smooth_px is -1.0; give a number >= 0"),
+        ({"smooth_map_px": float("inf")}, "smooth_map_px is inf; give a number >= 0"),
+        ({"smooth_map_px": 1.0, "nearest": 30, "equalise": False}, "smooth_map_px goes with one"),
         ({"floor": -0.1}, "floor is -0.1; give a number >= 0"),
         ({"floor": float("nan")}, "floor is nan; give a number >= 0"),
         ({"nearest": "many"}, "nearest"),

@@ -86,8 +86,8 @@ class Andi(Diffusion):
         parts = self.options.scorer.elements(
             self.noise_in, z, schedule=self.schedule, rng=rng.fork("score")
         )
-        eps = [rng.fork("noise", n).normal_like(x) for n in self.options.levels]
-        healthy = torch.stack(self.restorations(x, brain, eps)).mean(0).clamp(0, 1) * brain
+        starts = [(n, rng.fork("noise", n).normal_like(x)) for n in self.options.levels]
+        healthy = torch.stack(self.restorations(x, brain, starts)).mean(0).clamp(0, 1) * brain
         if self.options.sign != "absolute":
             parts = parts * (one_sided(x - healthy, self.options.sign) > 0)
         return Detection(anomaly=parts.amax(1, keepdim=True).sqrt() * brain, healthy=healthy)

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from brainuad.diffusion import PUBLISHED, SMALL, TINY, Diffusion, DiffusionOptions, Level, Steps
+from brainuad import training_published
+from brainuad.diffusion import PUBLISHED, SMALL, TINY, Level, Start, Steps
 from brainuad.encoder import Encoder, EncoderOptions, Pretraining, PretrainOptions
 from brainuad.layers import Embedding
 from brainuad.method import Batch, Batches, Minimise
+from brainuad.restoration import Drawn, DrawnOptions
 from brainuad.rng import Rng
 from brainuad.types import Brain, Images, PerItem, UsageError
 from brainuad.unet import UNetOptions, ddpm_options
@@ -24,7 +26,7 @@ def conditioned_net() -> UNetOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CddpmOptions(DiffusionOptions):
+class CddpmOptions(DrawnOptions):
     """Options of :class:`Cddpm`."""
 
     net: UNetOptions = field(default_factory=conditioned_net)
@@ -65,9 +67,10 @@ RELEASED_CHANGES = {
 }
 """The released code's changes, each with probability 0.5 (there: bias and blur 0.25), slice by
 slice (there: whole volumes)."""
+CODE: dict[str, Any] = {**OURS, "noise": SHARED, "augment": RELEASED_CHANGES}
 
 
-class Cddpm(Diffusion):
+class Cddpm(Drawn):
     """A DDPM that is told by an encoder what the clean slice looks like on the whole.
 
     The vector is too small to hold a lesion's place and shape, and large enough for contrast and
@@ -76,12 +79,18 @@ class Cddpm(Diffusion):
     References:
         Behrendt, Bhattacharya, Mieling, Maack, Krüger, Opfer, Schlaefer 2025, "Guided
         reconstruction with conditioned diffusion models for unsupervised anomaly detection in
-        brain MRIs", Comput. Biol. Med. 186:109660, arXiv 2312.04215.
+        brain MRIs", Comput. Biol. Med. 186:109660, arXiv 2312.04215; Behrendt et al. 2024,
+        "Leveraging the Mahalanobis distance to enhance unsupervised brain MRI anomaly detection",
+        MICCAI, arXiv 2407.12474 (preset ``mhd``).
     """
 
     title = "cDDPM, conditioned diffusion"
     paper = "Behrendt et al. 2025, Comput. Biol. Med. 186:109660, arXiv 2312.04215"
     stages: ClassVar[Mapping[str, float]] = {"pretrain": 0.15, "denoiser": 0.85}
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **training_published.BEHRENDT,
+        "mhd": training_published.BEHRENDT["code"],
+    }
     Options = CddpmOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": OURS,
@@ -93,7 +102,8 @@ class Cddpm(Diffusion):
             "pretraining": {"cell_px": 8},
         },
         "paper": {"net": {**PUBLISHED, "condition": 128}, "noise": SHARED},
-        "code": {**OURS, "noise": SHARED, "augment": RELEASED_CHANGES},
+        "code": CODE,
+        "mhd": {**CODE, "levels": [500], "residual": "ssim", "mahalanobis": 10},
     }
 
     def __init__(self, options: CddpmOptions | None = None):
@@ -130,15 +140,15 @@ class Cddpm(Diffusion):
         output = self.net(self.schedule.add_noise(x0, eps, t), t, condition)
         return self.distance(output - self.target(x0, eps, t))
 
-    def restorations(self, x: Images, brain: Brain, eps: Sequence[Images]) -> list[Images]:
+    def restorations(self, x: Images, brain: Brain, starts: Sequence[Start]) -> list[Images]:
         """The restoration from each of the levels; the condition is made once, of the image."""
-        return self.told(x, self.encoder(x), eps)
+        return self.told(x, self.encoder(x), starts)
 
-    def told(self, x: Images, condition: Embedding, eps: Sequence[Images]) -> list[Images]:
+    def told(self, x: Images, condition: Embedding, starts: Sequence[Start]) -> list[Images]:
         """The restorations with a condition that is known already."""
         found = []
-        for level, noise in zip(self.options.levels, eps, strict=True):
+        for level, eps in starts:
             t = torch.full((len(x),), level - 1, device=x.device)
-            x_t = self.schedule.add_noise(2 * x - 1, noise, t)
+            x_t = self.schedule.add_noise(2 * x - 1, eps, t)
             found.append((self.clean(x_t, t, condition) + 1) / 2)
         return found

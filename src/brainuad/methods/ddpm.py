@@ -7,22 +7,21 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
-from brainuad.diffusion import PUBLISHED, SMALL, TINY, Diffusion, DiffusionOptions
+from brainuad.diffusion import PUBLISHED, SMALL, TINY
+from brainuad.restoration import Drawn, DrawnOptions
 from brainuad.sample import euler
-from brainuad.types import AnomalyMap, Brain, Images, UsageError
+from brainuad.types import Brain, Images, UsageError
 
 __all__ = ["Ddpm"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DdpmOptions(DiffusionOptions):
+class DdpmOptions(DrawnOptions):
     """Options of :class:`Ddpm`."""
 
     walk: Annotated[int, Field(ge=1)] = 1
     """Net calls of a restoration: 1 asks for the clean image at once, as Behrendt et al. do; more
     walk down evenly spread steps without fresh noise (DDIM)."""
-    squared: bool = False
-    """Squared residual, as in AnoDDPM, instead of its size."""
 
     def __post_init__(self) -> None:
         """Refuse a walk with more calls than the lowest level has steps."""
@@ -47,11 +46,11 @@ ANODDPM = {
     "error": "l2",
     "levels": [250],
     "walk": 250,
-    "squared": True,
+    "residual": "squared",
 }
 
 
-class Ddpm(Diffusion):
+class Ddpm(Drawn):
     """Noise on the whole slice; what the denoiser does not give back is the anomaly.
 
     References:
@@ -84,11 +83,6 @@ class Ddpm(Diffusion):
         path = self.schedule.path(start=level - 1, count=self.options.walk)
         start = (2 * x - 1) + path[0].to(x) * eps
         return (euler(self.at_sigma, start, path) + 1) / 2
-
-    def residual(self, x: Images, healthy: Images) -> AnomalyMap:
-        """Size of the differences that count, or its square."""
-        size = super().residual(x, healthy)
-        return size.square() if self.options.squared else size
 
     def at_sigma(self, x: Images, sigma: torch.Tensor) -> Images:
         """Clean estimate of images of unchanged brightness with noise of deviation ``sigma``."""

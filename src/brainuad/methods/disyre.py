@@ -11,7 +11,7 @@ from torch import Tensor
 
 from brainuad.augment import Augment, augment
 from brainuad.corrupt import BlobLaw, blobs
-from brainuad.difference import Sign, one_sided
+from brainuad.difference import Residual, Sign, check_residual, residual
 from brainuad.diffusion import SMALL, TINY
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
 from brainuad.rng import Rng
@@ -50,11 +50,14 @@ class DisyreOptions:
     """Multiply the map by the share of the slice that is brain, as published."""
     sign: Sign = "absolute"
     """Which residuals count: both, only darker, or only brighter than the healthy counterpart."""
+    residual: Residual = "l1"
+    """Size or square of the difference, or 1 - structural similarity (one window, or eight)."""
     augment: Augment | None = None
     """Random changes of the training images, or none."""
 
     def __post_init__(self) -> None:
-        """Refuse labels that the schedule does not have."""
+        """Refuse labels that the schedule does not have, and a sign that the residual has not."""
+        check_residual(self.residual, self.sign)
         if not self.labels or max(self.labels) >= self.steps:
             raise UsageError(
                 f"disyre: labels {list(self.labels)} of {self.steps} steps; give at least one "
@@ -155,10 +158,11 @@ class Disyre(Method):
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Mean residual to the restorations of the slice at each label; nothing is drawn."""
         self.check_fitted()
-        restored = [self.restored(x, label) * brain for label in self.options.labels]
-        sizes = [one_sided(x - r, self.options.sign).mean(1, keepdim=True) for r in restored]
+        o = self.options
+        restored = [self.restored(x, label) * brain for label in o.labels]
+        sizes = [residual(x, r, kind=o.residual, sign=o.sign) for r in restored]
         anomaly = torch.stack(sizes).mean(0) * brain
-        if self.options.by_brain:
+        if o.by_brain:
             anomaly = anomaly * brain.float().flatten(1).mean(1).reshape(-1, 1, 1, 1)
         return Detection(anomaly=anomaly, healthy=torch.stack(restored).mean(0))
 

@@ -35,6 +35,8 @@ class HealthyAtlasOptions:
     """Equalise each scan's histogram inside its brain before comparing; not with ``nearest``."""
     smooth_px: float = 0.0
     """Gaussian blur before comparing, standard deviation in voxels of the detector's grid."""
+    smooth_map_px: float = 0.0
+    """Gaussian blur of the deviations after comparing, in the same unit; not with ``nearest``."""
     floor_quantile: float = 0.05
     """The deviation is not let below this quantile of it over the brain, in [0, 1)."""
     floor: float = 0.0
@@ -61,6 +63,16 @@ class HealthyAtlasOptions:
                 "healthy_atlas: nearest compares slices, whose histograms depend on what they "
                 "show; set equalise to false"
             )
+        if self.nearest is not None and self.smooth_map_px:
+            raise UsageError(
+                "healthy_atlas: smooth_map_px goes with one grid for all scans, and nearest has "
+                "none; set it to 0 and postprocess.smooth_mm instead"
+            )
+        for name in ("smooth_px", "smooth_map_px"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise UsageError(
+                    f"healthy_atlas: {name} is {getattr(self, name)}; give a number >= 0"
+                )
         if self.components < 1:
             raise UsageError(f"healthy_atlas: components is {self.components}; give 1 or more")
         if not (math.isfinite(self.floor) and self.floor >= 0):
@@ -88,6 +100,7 @@ class HealthyAtlas(Method):
         "dark": {"sign": "dark"},
         "bright": {"sign": "bright"},
         "raw": {"equalise": False},
+        "smooth": {"equalise": False, "smooth_px": 1.0, "smooth_map_px": 1.0},
         "raw-dark": {"equalise": False, "sign": "dark"},
         "raw-bright": {"equalise": False, "sign": "bright"},
         "nearest": {**NEAR},
@@ -163,10 +176,27 @@ class HealthyAtlas(Method):
         self.centre, self.axes = nearest.principal_axes(self.images, self.options.components)
         self.places = nearest.coordinates(self.images, self.centre, self.axes)
 
+    @property
+    def scarce(self) -> int:
+        """Voxels inside some healthy brains but fewer than ``minimum_count``; 0 for ``nearest``."""
+        if self.options.nearest is not None:
+            return 0
+        return int(((self.count > 0) & (self.count < self.options.minimum_count)).sum())
+
+    def notes(self) -> tuple[str, ...]:
+        """How many voxels are never called anomalous because too few brains cover them."""
+        if self.options.nearest is not None:
+            return ()
+        known, least = int((self.count > 0).sum()), self.options.minimum_count
+        return (
+            f"{self.scarce} of the {known} voxels that lie inside any of these brains lie inside "
+            f"fewer than {least} of them: there, as outside all of them, the map is always 0.",
+        )
+
     def feature(self, x: Images, brain: Brain) -> Images:
         """What is compared: the volume, equalised and smoothed as the options say."""
         value = equalise(x, brain) if self.options.equalise else x
-        return gaussian_blur(value, self.options.smooth_px) if self.options.smooth_px else value
+        return gaussian_blur(value, self.options.smooth_px)
 
     def compared(self, x: Images, brain: Brain) -> tuple[Images, Brain]:
         """What ``nearest`` compares: features and brains, stretched as the options say."""
@@ -194,8 +224,9 @@ class HealthyAtlas(Method):
         if self.options.nearest is not None:
             return self._against_nearest(x, brain)
         anomaly = self._z(self.feature(x, brain), self.mean, self.deviation)
-        known = self.count >= self.options.minimum_count
-        return Detection(anomaly=anomaly * brain * known, healthy=self.healthy * brain)
+        known = brain & (self.count >= self.options.minimum_count)
+        anomaly = gaussian_blur(anomaly * known, self.options.smooth_map_px) * known
+        return Detection(anomaly=anomaly, healthy=self.healthy * brain)
 
     def _z(self, value: Images, mean: Tensor, deviation: Tensor) -> Images:
         """Deviations of the wanted sign, mean over channels."""

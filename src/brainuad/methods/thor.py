@@ -127,7 +127,7 @@ class Thor(Reverse):
 
     def difference(self, x: Images, x0: Images, brain: Brain) -> AnomalyMap:
         """Size of what differs between images in [0, 1] and estimates in [-1, 1]."""
-        return self.residual(x, (x0 + 1) / 2) * brain
+        return self.residual(x, (x0 + 1) / 2 * brain) * brain
 
     def blend(self, x: Images, x0: Images, difference: AnomalyMap) -> Images:
         """The estimate where it differs from the image, the image elsewhere; in [-1, 1]."""

@@ -1,0 +1,103 @@
+"""Diffusion methods that compare an image with its restoration, and with how that varies."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from brainuad.difference import Residual, check_residual, residual
+from brainuad.diffusion import Diffusion, DiffusionOptions, Start
+from brainuad.mahalanobis import unexplained
+from brainuad.method import Detection
+from brainuad.rng import Rng
+from brainuad.smooth import gaussian_blur
+from brainuad.types import AnomalyMap, Brain, Images, UsageError
+
+BLUR_PX = 1.0
+"""Gaussian blur of the Mahalanobis factor, standard deviation in pixels (published)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestorationOptions(DiffusionOptions):
+    """Options of every diffusion method whose map is made of residuals."""
+
+    residual: Residual = "l1"
+    """Size or square of the difference, or 1 - structural similarity (one window, or eight)."""
+
+    def __post_init__(self) -> None:
+        """Refuse one sign of a residual that has none."""
+        super(RestorationOptions, self).__post_init__()
+        check_residual(self.residual, self.sign)
+
+
+class Restoration(Diffusion):
+    """Base of the methods that compare an image with its restoration."""
+
+    Options: Any = RestorationOptions
+
+    def residual(self, x: Images, healthy: Images) -> AnomalyMap:
+        """The differences that count, as the options measure them; mean over the channels."""
+        return residual(x, healthy, kind=self.options.residual, sign=self.options.sign)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DrawnOptions(RestorationOptions):
+    """Options of the methods that draw noise once and restore."""
+
+    mahalanobis: Annotated[int, Field(ge=0)] = 0
+    """Restorations to draw of each image; the residual to their mean is multiplied by how far the
+    image lies from their distribution. 0 is off: one restoration. Published: 10."""
+
+    def __post_init__(self) -> None:
+        """Refuse a single draw, which has no covariance."""
+        super(DrawnOptions, self).__post_init__()
+        if self.mahalanobis < 0 or self.mahalanobis == 1:
+            raise UsageError(
+                f"mahalanobis: a covariance of {self.mahalanobis} draws; give 0 for none, or at "
+                "least 2, such as 10"
+            )
+
+
+class Drawn(Restoration):
+    """Base of the methods that noise an image once for each level, restore it, and compare."""
+
+    Options: Any = DrawnOptions
+
+    def passes(self, size: tuple[int, ...]) -> int:
+        """One restoration from each of the levels, or as many as are drawn."""
+        return super().passes(size) * max(1, self.options.mahalanobis)
+
+    @torch.no_grad()
+    def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
+        """Residual to the mean of the restorations from each level; fresh noise for each."""
+        self.check_fitted()
+        stream, count = self.options.noise.stream(rng), self.options.mahalanobis
+        streams = [stream.fork("draw", n) for n in range(count)] or [stream]
+        starts = [start for each in streams for start in self.starts(x, each)]
+        restored = torch.stack(self.restorations(x, brain, starts))
+        draws = restored.unflatten(0, (len(streams), -1)).mean(1)
+        healthy = draws.mean(0) * brain
+        anomaly = self.residual(x, healthy) * brain
+        if count:
+            anomaly = anomaly * self.factor(x, draws, brain)
+        return Detection(anomaly=anomaly, healthy=healthy)
+
+    def starts(self, x: Images, rng: Rng) -> list[Start]:
+        """Fresh noise for each of the levels."""
+        return [
+            (n, self.options.noise.like(x, rng=rng.fork("noise", n))) for n in self.options.levels
+        ]
+
+    def factor(self, x: Images, draws: torch.Tensor, brain: Brain) -> AnomalyMap:
+        """How far each pixel lies from the distribution of the draws, in squared intensity, >= 0.
+
+        The published factor is (f - low) / (high - low), where low and high are the extremes of f
+        in the whole scan. Slices are judged one by one, so these are not known here, and the
+        factor is f itself, cut at 0. The division is one number for all of a scan: it orders no
+        two voxels of a scan anew, and would give every scan, healthy or not, a voxel of value 1, so
+        that no threshold held across scans. The shift does change the order: published, a pixel
+        counts by its residual alone where f is near 0; here it counts as explained by the draws.
+        """
+        parts = unexplained(x, draws, brain).mean(1, keepdim=True)
+        return gaussian_blur(parts, BLUR_PX).clamp(min=0)

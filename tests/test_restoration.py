@@ -1,0 +1,170 @@
+"""Residuals that methods share, and restorations drawn several times, with analytic nets."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from tests.family import Stand, ready
+from torch import nn
+
+from brainuad import testing
+from brainuad.config import build
+from brainuad.detector_config import configured, new_method
+from brainuad.difference import structural_ensemble
+from brainuad.diffusion import TINY
+from brainuad.method import method_class, method_names
+from brainuad.methods.ddpm import Ddpm, DdpmOptions
+from brainuad.prepare import recipe
+from brainuad.types import UsageError
+
+DRAWN = ("ddpm", "pddpm", "mddpm", "cddpm")
+WITH_RESIDUAL = tuple(
+    name for name in method_names() if hasattr(method_class(name).Options, "residual")
+)
+SINGLE = ("autoencoder", "dae", "vae", *DRAWN)
+"""Methods whose map is one residual to the healthy counterpart that they show."""
+
+
+def made(name, **changes):
+    return new_method(configured(name, "tiny", changes, recipe=recipe("phantom")))
+
+
+def ddpm(net=None, **changes):
+    options = build(DdpmOptions, {"net": TINY, **changes}, where="ddpm")
+    return ready(Ddpm(options), net or Stand())
+
+
+def test_every_method_that_restores_offers_the_residuals():
+    assert set(WITH_RESIDUAL) == {*SINGLE, "disyre", "thor", "autoddpm"}
+
+
+@pytest.mark.parametrize("name", WITH_RESIDUAL)
+@pytest.mark.parametrize("kind", ["ssim", "ssim_ensemble"])
+@pytest.mark.parametrize("sign", ["dark", "bright"])
+def test_one_sign_of_a_similarity_is_refused_when_the_method_is_made(name, kind, sign):
+    with pytest.raises(UsageError, match=f"residual: {kind} has no sign, and sign is {sign}; set"):
+        made(name, residual=kind, sign=sign)
+
+
+@pytest.mark.parametrize("name", WITH_RESIDUAL)
+def test_a_residual_that_does_not_exist_is_refused(name):
+    with pytest.raises(UsageError, match="residual: .*'ssim_ensemble'"):
+        made(name, residual="l3")
+
+
+@pytest.mark.parametrize("name", WITH_RESIDUAL)
+@pytest.mark.parametrize("kind", ["ssim", "ssim_ensemble"])
+@pytest.mark.parametrize(
+    "check",
+    [testing.map_is_valid, testing.batch_size_changes_nothing, testing.poor_images_get_an_answer],
+    ids=lambda check: check.__name__,
+)
+def test_contract_with_other_residuals(check, kind, name):
+    check(lambda: made(name, residual=kind), view="axial")
+
+
+@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("kind", ["squared", "ssim_ensemble"])
+def test_the_map_is_the_residual_to_the_counterpart_inside_the_brain(name, kind):
+    batch = testing.lesioned("axial")
+    method = testing.fitted(lambda: made(name, residual=kind), "axial")
+    found = method.detect(batch.x, batch.brain, rng=batch.rng(0))
+    assert found.healthy is not None
+    plain = (batch.x - found.healthy).square()
+    wanted = plain if kind == "squared" else structural_ensemble(batch.x, found.healthy)
+    wanted = wanted * batch.brain
+    torch.testing.assert_close(found.anomaly, wanted)
+    assert found.anomaly.max() > 0.1
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("check", testing.CHECKS, ids=lambda check: check.__name__)
+def test_contract_with_several_draws(check, name):
+    check(lambda: made(name, mahalanobis=3, residual="ssim"), view="axial")
+
+
+def brute_factor(x, draws, brain):
+    """Blurred parts of the distance of one image (i, j), by a full inverse; negative ones at 0."""
+    rows = draws[:, brain]
+    sigma = np.cov(rows, rowvar=False) + 0.01 * np.eye(rows.shape[1])
+    d = x[brain] - rows.mean(0)
+    parts = np.zeros(x.shape)
+    parts[brain] = 0.01 * d * (np.linalg.inv(sigma) @ d)
+    return np.maximum(ndimage.gaussian_filter(parts, 1.0), 0)
+
+
+@pytest.mark.parametrize("levels", [[500], [300, 600]])
+def test_the_map_is_the_residual_to_the_mean_times_the_distance_of_the_image(levels):
+    batch = testing.lesioned("axial", 2)
+    method, rng = ddpm(levels=levels, mahalanobis=4), batch.rng(1)
+    found = method.detect(batch.x, batch.brain, rng=rng)
+    draws = []
+    for n in range(4):
+        starts = method.starts(batch.x, rng.fork("draw", n))
+        draws.append(torch.stack(method.restorations(batch.x, batch.brain, starts)).mean(0))
+    mean = torch.stack(draws).mean(0) * batch.brain
+    torch.testing.assert_close(found.healthy, mean)
+    for n in range(2):
+        x, brain = batch.x[n, 0].double().numpy(), batch.brain[n, 0].numpy()
+        own = np.stack([draw[n, 0].double().numpy() for draw in draws])
+        wanted = np.abs(x - own.mean(0)) * brain * brute_factor(x, own, brain)
+        np.testing.assert_allclose(found.anomaly[n, 0], wanted, atol=1e-6, rtol=1e-3)
+
+
+def test_draws_are_independent():
+    batch = testing.lesioned("axial", 1)
+    method, rng = ddpm(noise={"kind": "gaussian"}), batch.rng(1)
+    noise = [method.starts(batch.x, rng.fork("draw", n))[0][1].flatten() for n in range(6)]
+    together = np.corrcoef(torch.stack(noise))
+    # Chance correlations of 1536 numbers have a standard deviation of 0.026.
+    assert np.abs(together[~np.eye(6, dtype=bool)]).max() < 0.13
+
+
+def test_what_differs_from_draw_to_draw_counts_less_than_what_never_does():
+    """Two squares, each equally unlike the mean; only the first one varies from draw to draw."""
+    batch = testing.Blobs(1, "axial").get([0])
+    brain = torch.ones_like(batch.brain)
+    x = torch.full_like(batch.x, 0.5)
+    first = (..., slice(8, 14), slice(8, 14))
+    second = (..., slice(20, 26), slice(30, 36))
+    calls = []
+
+    class Wavering(nn.Module):
+        def forward(self, x_t, t):
+            calls.append(len(calls))
+            healthy = torch.zeros_like(x_t)
+            healthy[first] = 0.4 + 0.4 * (-1) ** len(calls)
+            healthy[second] = 0.4
+            return healthy
+
+    found = ddpm(Wavering(), mahalanobis=6).detect(x, brain, rng=batch.rng(0)).anomaly
+    varying, steady = (float(found[square].mean()) for square in (first, second))
+    assert 0 < varying < 0.1 * steady
+
+
+def test_a_net_that_hears_no_noise_leaves_the_blurred_square_as_factor():
+    batch = testing.lesioned("axial", 2)
+
+    class Flat(nn.Module):
+        def forward(self, x_t, t):
+            return torch.zeros_like(x_t)
+
+    found = ddpm(Flat(), mahalanobis=3).detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly
+    size = ((batch.x - 0.5).abs() * batch.brain).numpy()
+    wanted = size * ndimage.gaussian_filter(size**2, (0, 0, 1, 1))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("count", [1, -2])
+def test_a_covariance_of_fewer_than_two_draws_is_refused(name, count):
+    with pytest.raises(UsageError, match="mahalanobis"):
+        made(name, mahalanobis=count)
+    if count == 1:
+        with pytest.raises(UsageError, match="mahalanobis: a covariance of 1 draws; give 0"):
+            DdpmOptions(mahalanobis=1)
+
+
+def test_draws_multiply_the_calls_of_the_net():
+    assert ddpm(levels=[300, 600], walk=2, mahalanobis=5).passes((8, 8)) == 2 * 2 * 5
+    assert ddpm(levels=[300, 600], walk=2).passes((8, 8)) == 2 * 2
