@@ -16,6 +16,8 @@ PUBLISHED = [
     ("mad_ad", "code", {"epochs": 200, "weight_decay": 1e-4, "ema_decay": 0.0, "clip": None}),
     ("reflect", "paper", {"lr": 1e-4, "weight_decay": 1e-4, "epochs": 200}),
     ("latent_ddpm", "lineage", {"ema_decay": 0.0}),
+    ("ddpm_ood", "paper", {"lr": 2.5e-5, "epochs": 300, "ema_decay": 0.0}),
+    ("bernoulli_ldm", "paper", {"batch_size": {"autoencoder": 24, "denoiser": 36}}),
 ]
 
 
