@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from brainuad.rng import Rng
-from brainuad.sample import ddim_coefficients, euler, masked_ddim
+from brainuad.sample import ddim_coefficients, euler, masked_ddim, plms, plms_calls
 from brainuad.schedule import Cosine, LinearBeta, ScaledLinear
 from brainuad.types import UsageError
 from brainuad.unet import mad_ad_unet
@@ -327,3 +327,118 @@ def test_euler_equals_ddim_without_fresh_noise():
         on_x0, on_y, _ = ddim_coefficients(now, then, 0.0)
         y = on_x0 * x0 + on_y * y
     torch.testing.assert_close(euler(denoise, x, s.path(start=19, count=20)), y, atol=1e-6, rtol=0)
+
+
+# PLMS: its slope is linear in the image for Gaussian images, so the end of the flow is known.
+
+
+def plms_errors(sigmas_of, counts=(16, 32, 64, 128, 256)) -> np.ndarray:
+    mean, spread = 0.3, 0.5
+    x = torch.full((1, 1, 1, 1), 3.0, dtype=torch.float64)
+    errors = []
+    for count in counts:
+        sigmas = sigmas_of(count)
+        wanted = end_of_flow(3.0, float(sigmas[0]), mean, spread)
+        errors.append(abs(plms(exact(mean, spread), x, sigmas).item() - wanted))
+    return np.array(errors)
+
+
+def test_error_of_plms_falls_with_the_cube_of_equal_steps():
+    """Four slopes are good for more, but the first steps remember fewer."""
+    errors = plms_errors(lambda count: torch.linspace(4, 0, count + 1, dtype=torch.float64))
+    assert (np.log2(errors[:-1] / errors[1:])[1:] > 2.7).all()
+
+
+def test_error_of_plms_falls_with_the_square_of_steps_that_are_not_equal():
+    """Its weights are those for equal steps, as published."""
+
+    def bent(count):
+        return 4 * torch.linspace(1, 0, count + 1, dtype=torch.float64) ** 2
+
+    errors = plms_errors(bent, counts=(64, 128, 256, 512))
+    np.testing.assert_allclose(np.log2(errors[:-1] / errors[1:]), 2, atol=0.15)
+
+
+@pytest.mark.parametrize("schedule", [LinearBeta(), ScaledLinear(), Cosine()], ids=str)
+@pytest.mark.parametrize("count", [50, 100])
+def test_plms_comes_nearer_to_the_end_of_the_flow_than_euler(schedule, count):
+    path = schedule.path(start=999, count=count)
+    x = torch.tensor([-20.0, 0.5, 20.0]).double().reshape(1, 1, 1, 3)
+    wanted = torch.tensor([end_of_flow(v, float(path[0]), *IMAGES) for v in x.flatten().tolist()])
+    ends = [walk(exact(*IMAGES), x, path).flatten() for walk in (euler, plms)]
+    short = [(end - wanted).abs().max().item() for end in ends]
+    assert short[1] < 0.6 * short[0]
+
+
+@pytest.mark.parametrize("slopes", [1, 2, 3, 4])
+def test_remembered_slopes_are_exact_for_noise_that_changes_as_a_polynomial(slopes):
+    """Adams and Bashforth: n equal steps remembered integrate polynomials of degree n - 1."""
+    sigmas = torch.arange(8, 8 - slopes - 1, -1).double()
+    powers = torch.tensor([1.0, -0.3, 0.2, 0.1]).double()[:slopes]
+
+    def noise(s):
+        return sum(p * s**n for n, p in enumerate(powers.tolist()))
+
+    def flow(s):
+        return sum(p * s ** (n + 1) / (n + 1) for n, p in enumerate(powers.tolist()))
+
+    def denoise(x, sigma):
+        return x - float(sigma[0]) * noise(float(sigma[0]))
+
+    x = torch.zeros(1, 1, 1, 1).double()
+    before = plms(denoise, x, sigmas[:-1])
+    last, end = (float(s) for s in sigmas[-2:])
+    step = plms(denoise, x, sigmas) - before
+    assert step.item() == pytest.approx(flow(end) - flow(last), rel=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+def test_calls_of_plms_are_counted_and_none_is_asked_about_clean_images(steps):
+    asked = []
+
+    def denoise(x, sigma):
+        asked.append(float(sigma[0]))
+        return torch.zeros_like(x)
+
+    plms(denoise, torch.ones(1, 1, 2, 2), torch.linspace(3, 0, steps + 1).double())
+    assert len(asked) == plms_calls(steps)
+    assert min(asked) > 0
+
+
+def test_one_step_of_plms_to_the_end_is_the_clean_estimate():
+    x0 = latents()
+    path = LinearBeta().path(start=30, count=1)
+    found = plms(lambda x, sigma: x0, x0 + 0.7, path)
+    torch.testing.assert_close(found, x0, atol=1e-5, rtol=0)
+
+
+def test_plms_equals_the_published_scheduler_where_it_is_asked_at_every_level():
+    from monai.networks.schedulers.pndm import PNDMScheduler
+
+    theirs = PNDMScheduler(
+        1000,
+        schedule="scaled_linear_beta",
+        skip_prk_steps=True,
+        set_alpha_to_one=True,
+        beta_start=0.0015,
+        beta_end=0.0195,
+    )
+    theirs.set_timesteps(20)
+    schedule = ScaledLinear()
+    denoise, x = exact(*IMAGES), latents()
+
+    def eps_at(y, t):
+        abar = schedule.abar[t]
+        sigma = ((1 - abar) / abar).sqrt()
+        x_t = y.double() / abar.sqrt()
+        return ((x_t - denoise(x_t, sigma.expand(len(y)))) / sigma).float()
+
+    # Its own list has the second level once, so it would take x at that level for one step less.
+    first, second, *rest = theirs.timesteps.tolist()
+    y = x
+    for t in (first, second, second, *rest):
+        y, _ = theirs.step(eps_at(y, t), t, y)
+    steps = list(schedule.timesteps(20))[::-1]
+    path = torch.cat([schedule.sigmas[steps], torch.zeros(1).double()])
+    ours = plms(denoise, x.double() / schedule.abar[steps[0]].sqrt(), path)
+    torch.testing.assert_close(ours.float(), y, atol=1e-5, rtol=0)

@@ -19,6 +19,8 @@ PUBLISHED = [
     ("latent_ddpm", "lineage", {"ema_decay": 0.0}),
     ("vqvae", "tutorial", {"lr": 5e-4, "batch_size": 256, "epochs": 20}),
     ("itermask2", "paper", {"lr": 1e-4, "batch_size": 32, "steps": 90_000, "ema_decay": 0.0}),
+    ("ddpm_ood", "paper", {"lr": 2.5e-5, "epochs": 300, "ema_decay": 0.0}),
+    ("bernoulli_ldm", "paper", {"batch_size": {"autoencoder": 24, "denoiser": 36}}),
 ]
 
 

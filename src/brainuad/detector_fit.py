@@ -45,7 +45,7 @@ def fitted(
         folder=work,
         device=device,
         progress=progress,
-        shares=method.stages,
+        shares=method.stages_with(method.options),
         identity=hash_of([trained.to_dict(), store.subjects]),
         **trainer,
     )

@@ -57,13 +57,19 @@ class Batches(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """What a method says of a batch: anomaly map and, where it has one, healthy counterpart.
+    """What a method says of a batch: anomaly map and, where it has them, the other two.
 
-    Both have one channel, also where the images show neighbours.
+    Map and counterpart have one channel, also where the images show neighbours.
+
+    Attributes:
+        anomaly: >= 0, larger is less healthy.
+        healthy: the images as healthy ones would be.
+        score: one number for each image as a whole, larger is less healthy.
     """
 
     anomaly: AnomalyMap
     healthy: Images | None = None
+    score: PerItem | None = None
 
 
 Loss = Callable[[Batch, Rng], PerItem]
@@ -118,6 +124,11 @@ class Method(nn.Module, ABC):
     def view_with(cls, options: Any) -> str:
         """The view that a detector with these options takes: the first, unless they ask else."""
         return cls.views[0]
+
+    @classmethod
+    def stages_with(cls, options: Any) -> Mapping[str, float]:
+        """The stages that a training with these options has, with their shares of a budget."""
+        return cls.stages
 
     @abstractmethod
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:

@@ -70,7 +70,7 @@ class Trainer:
             is loaded, one that was stopped goes on.
         device: where to train.
         progress: show a bar where there is a terminal.
-        shares: of the time budget, by stage (``Method.stages``).
+        shares: of the time budget, by stage (``Method.stages_with``).
         identity: whatever else the result depends on, such as a hash of the method's options;
             a folder of another identity is refused.
         on_step: called every ``on_step_every`` steps; sees the averaged weights; its time does

@@ -88,3 +88,26 @@ ITERMASK2: dict[str, dict[str, Any]] = {
 }
 """IterMask2 (Liang et al. 2024): the released code trains 150,000 steps at a constant rate and
 tests the weights of step 90,000; the averaged weights that it computes are never saved."""
+
+_GRAHAM: dict[str, Any] = {
+    "warmup": 0.0,
+    "final_lr": 1.0,
+    "betas": (0.9, 0.999),
+    "ema_decay": 0.0,
+    "clip": None,
+}
+GRAHAM: dict[str, dict[str, Any]] = {
+    "paper": {**_GRAHAM, "lr": 2.5e-5, "epochs": 300},
+    "paper-latent": {
+        **_GRAHAM,
+        "lr": {"autoencoder": 3e-5, "denoiser": 2.5e-5},
+        "batch_size": {"autoencoder": 8, "denoiser": 6},
+    },
+}
+"""DDPM-OOD and LDM-OOD (Graham et al. 2023): Adam at a constant rate; the latter's 300 epochs of
+the autoencoder and 12000 of the denoiser are of volumes and have no meaning for slices."""
+
+WOLLEB: dict[str, dict[str, Any]] = {
+    "paper": {"lr": 1e-4, "batch_size": {"autoencoder": 24, "denoiser": 36}}
+}
+"""Masked Bernoulli diffusion (Wolleb et al. 2024); the rate is a choice here."""
