@@ -21,6 +21,8 @@ class DenoisingUNetOptions:
 
     channels: int = 1
     """Channels of the image."""
+    outputs: int | None = None
+    """Channels of the result; None: as many as the image has."""
     dimensions: Literal[2, 3] = 2
     """Space axes: 2 for slices, 3 for volumes."""
     widths: tuple[int, ...] = (64, 128, 256, 512)
@@ -28,7 +30,7 @@ class DenoisingUNetOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        if not self.widths or min(self.channels, *self.widths) < 1:
+        if not self.widths or min(self.channels, self.outputs or 1, *self.widths) < 1:
             raise UsageError(
                 f"denoising net: widths {self.widths} on {self.channels} channels; use at least "
                 "one level and numbers above 0"
@@ -89,7 +91,7 @@ class DenoisingUNet(nn.Module):
         coarse_first = list(pairwise(widths[::-1]))
         self.grow = nn.ModuleList(up(a, b, 2, stride=2) for a, b in coarse_first)
         self.up = nn.ModuleList(block(2 * b, b, d) for _, b in coarse_first)
-        self.out = last(widths[0], options.channels, 1)
+        self.out = last(widths[0], options.outputs or options.channels, 1)
 
     def forward(self, x: Maps) -> Maps:
         """The clean image in the size of ``x``.
