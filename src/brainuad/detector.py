@@ -218,7 +218,7 @@ class Detector:
     ) -> Finding:
         """As :meth:`detect`, for a scan that this detector's recipe prepared already."""
         started = time.perf_counter()
-        anomaly, healthy = canonical_maps(
+        found = canonical_maps(
             self.method,
             prepared.scan,
             view=self.config.view,
@@ -227,19 +227,19 @@ class Detector:
             device=device,
         )
         brain = brain_of(prepared.scan)
-        anomaly = self.config.postprocess.apply(anomaly, brain, prepared.scan.spacing)
+        anomaly = self.config.postprocess.apply(found.anomaly, brain, prepared.scan.spacing)
         score = scan_score(anomaly, brain)
         native = np.maximum(prepared.to_original(anomaly), 0)
         finding = Finding(
             scan=prepared.original,
             prepared=prepared,
             anomaly=native.astype(np.float32),
-            healthy=None if healthy is None else in_own_intensity(prepared, healthy),
+            healthy=None if found.healthy is None else in_own_intensity(prepared, found.healthy),
             mask=None,
             components=[],
             score=score,
             percentile=None,
-            record=self.record(seed, time.perf_counter() - started),
+            record={**self.record(seed, time.perf_counter() - started), **found.notes},
         )
         if self.calibration is None:
             return finding

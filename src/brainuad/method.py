@@ -57,10 +57,17 @@ class Batches(ABC):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Detection:
-    """What a method says of a batch: anomaly map and, where it has one, healthy counterpart."""
+    """What a method says of a batch: anomaly map and, where it has them, the other two.
+
+    Attributes:
+        anomaly: >= 0, larger is less healthy.
+        healthy: the images as healthy ones would be.
+        score: one number for each image as a whole, larger is less healthy.
+    """
 
     anomaly: AnomalyMap
     healthy: Images | None = None
+    score: PerItem | None = None
 
 
 Loss = Callable[[Batch, Rng], PerItem]
