@@ -14,7 +14,9 @@ PUBLISHED = [
     ("cddpm", "code", {"lr": 1e-4}),
     ("mad_ad", "paper", {"batch_size": 96, "epochs": 300, "ema_decay": 0.9999}),
     ("mad_ad", "code", {"epochs": 200, "weight_decay": 1e-4, "ema_decay": 0.0, "clip": None}),
+    ("mad_ad", "code-augmented", {"epochs": 50, "ema_decay": 0.0}),
     ("reflect", "paper", {"lr": 1e-4, "weight_decay": 1e-4, "epochs": 200}),
+    ("reflect", "paper-2", {"lr": 1e-4, "epochs": 200}),
     ("latent_ddpm", "lineage", {"ema_decay": 0.0}),
 ]
 

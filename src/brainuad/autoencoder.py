@@ -44,20 +44,21 @@ class Architecture:
 
 PRESETS = {
     "kl-f8": Architecture(width=128, multipliers=(1, 2, 4, 4), blocks=2, groups=32),
+    "kl-f4": Architecture(width=128, multipliers=(1, 2, 4), blocks=2, latent_channels=3, groups=32),
     "kl-f8-small": Architecture(width=32, multipliers=(1, 2, 2), blocks=1, fold=2),
     "kl-f4-small": Architecture(width=32, multipliers=(1, 2), blocks=1, fold=2),
     "tiny": Architecture(
         width=8, multipliers=(1, 1), blocks=1, latent_channels=2, middle_attention=False, fold=2
     ),
 }
-"""``kl-f8`` is the published one (83,649,253 parameters); the others are ours, for a CPU."""
+"""``kl-f8`` (83,649,253 parameters) and ``kl-f4`` are published; the others are ours, for a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderOptions:
     """Which autoencoder: a preset, and what differs from it."""
 
-    preset: Literal["kl-f8", "kl-f8-small", "kl-f4-small", "tiny"] = "kl-f4-small"
+    preset: Literal["kl-f8", "kl-f4", "kl-f8-small", "kl-f4-small", "tiny"] = "kl-f4-small"
     """Sizes by name; f8 halves the image three times, f4 twice."""
     channels: int = 1
     """Channels of the image."""

@@ -117,7 +117,7 @@ class Detector:
             folder=work,
             device=device,
             progress=progress,
-            shares=self.method.stages,
+            shares=self.method.stage_shares(),
             identity=hash_of([self.config.to_dict(), store.subjects]),
             **trainer,
         )

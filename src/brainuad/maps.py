@@ -49,6 +49,7 @@ def canonical_maps(
         raise UsageError(f"detect: batch size is {batch_size}; give 1 or more")
     pieces, place = split(scan, view), resolve_device(device)
     method = method.to(place).eval()
+    method.pixel_mm = tuple(map(float, scan.spacing[: pieces.x.ndim - 2]))
     maps, healthies, scores = [], [], []
     for start in range(0, len(pieces), batch_size):
         batch = pieces.batch(start, start + batch_size).to(place)

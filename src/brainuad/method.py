@@ -110,6 +110,9 @@ class Method(nn.Module, ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """Named sets of options; ``default`` is always there."""
 
+    pixel_mm: tuple[float, ...] | None = None
+    """Size of a pixel of the images it is shown, along each space axis; set by who shows a scan,
+    None where it is not known."""
     fitted: Tensor
 
     def __init__(self, options: Any = None):
@@ -121,6 +124,10 @@ class Method(nn.Module, ABC):
     def view_with(cls, options: Any) -> str:
         """The view that a detector with these options takes: the first, unless they ask else."""
         return cls.views[0]
+
+    def stage_shares(self) -> Mapping[str, float]:
+        """The stages that its options ask for, with their share of a time budget."""
+        return self.stages
 
     @abstractmethod
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:

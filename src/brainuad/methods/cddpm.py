@@ -62,9 +62,12 @@ RELEASED_CHANGES = {
     "bias": 0.5,
     "blur_px": 2.0,
     "ghosting": 1.0,
+    "ghosting_least": 0.5,
+    "bias_probability": 0.25,
+    "blur_probability": 0.25,
 }
-"""The released code's changes, each with probability 0.5 (there: bias and blur 0.25), slice by
-slice (there: whole volumes)."""
+"""The released code's changes, each with probability 0.5 where none is said, slice by slice (there:
+whole volumes)."""
 
 
 class Cddpm(Diffusion):
@@ -92,8 +95,16 @@ class Cddpm(Diffusion):
             "encoder": {"kind": "small", "widths": [4, 8]},
             "pretraining": {"cell_px": 8},
         },
-        "paper": {"net": {**PUBLISHED, "condition": 128}, "noise": SHARED},
-        "code": {**OURS, "noise": SHARED, "augment": RELEASED_CHANGES},
+        "paper": {
+            "net": {**PUBLISHED, "condition": 128, "condition_layers": False},
+            "noise": SHARED,
+        },
+        "code": {
+            **OURS,
+            "encoder": {"drop": 0.05},
+            "noise": SHARED,
+            "augment": RELEASED_CHANGES,
+        },
     }
 
     def __init__(self, options: CddpmOptions | None = None):
