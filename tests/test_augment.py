@@ -6,11 +6,17 @@ import math
 import pytest
 import torch
 
-from brainuad.augment import Augment, augment, moved, rotation
+from brainuad.augment import Augment, augment, moved, places, rotation
 from brainuad.rng import Rng
 from brainuad.types import UsageError
 
-NOTHING = {f.name: 0.0 for f in dataclasses.fields(Augment)} | {"mirror": False, "probability": 1.0}
+NOTHING = {f.name: 0.0 for f in dataclasses.fields(Augment)} | {
+    "mirror": False,
+    "constant": False,
+    "probability": 1.0,
+    "bias_probability": None,
+    "blur_probability": None,
+}
 
 
 def only(**options) -> Augment:
@@ -185,3 +191,80 @@ def test_neighbours_keep_their_own_background():
     torch.testing.assert_close(y[:, 1:2], alone)
     changed = (y[:, 2] - larger[:, 0])[:, 3:]
     assert (changed.abs() > 0).flatten(1).all(1).any()
+
+
+# Changes of published systems
+
+
+def test_constant_moves_are_four_and_happen_half_the_time_each():
+    """On or off: one rotation, one shift along both axes; nothing between, nothing else."""
+    options = only(rotation_deg=5.0, translation_px=8.0, constant=True, probability=0.5)
+    found = places(400, 2, options, streams(400))
+    kinds = {tuple(round(v, 5) for v in one.flatten().tolist()) for one in found}
+    cos, sin = (round(f(math.radians(5)), 5) for f in (math.cos, math.sin))
+    turned = {0: (1.0, 0.0, 0.0, 1.0), 1: (cos, -sin, sin, cos)}
+    wanted = {(a, b, shift, c, d, shift) for a, b, c, d in turned.values() for shift in (0.0, 8.0)}
+    assert kinds == wanted
+    turns, shifts = found[:, 0, 1] != 0, found[:, 0, 2] != 0
+    for share, expected in (
+        (turns, 0.5),
+        (shifts, 0.5),
+        (turns & shifts, 0.25),
+    ):
+        assert float(share.float().mean()) == pytest.approx(expected, abs=0.08)
+
+
+def test_without_the_flag_moves_lie_between():
+    options = only(rotation_deg=5.0, translation_px=8.0, probability=1.0)
+    shifts = places(200, 2, options, streams(200))[:, :, 2]
+    assert len({round(v, 4) for v in shifts.flatten().tolist()}) > 300
+    assert shifts.abs().max() <= 8
+
+
+def test_constant_colours_stay_random():
+    x, brain = phantoms(40, 12, 12)
+    options = only(brightness=0.1, constant=True)
+    y, _ = augment(x, brain, options, rng=streams(40))
+    inside = torch.tensor([float((b - a)[c].mean()) for a, b, c in zip(x, y, brain, strict=True)])
+    assert len({round(float(v), 4) for v in inside}) > 30
+
+
+def test_bias_and_blur_can_be_rarer_than_the_rest():
+    x, brain = phantoms(400, 16, 16)
+    for name, size, share in (("bias", 0.5, 0.25), ("blur_px", 2.0, 0.1), ("gamma", 0.3, 0.5)):
+        options = only(**{name: size}, probability=0.5, bias_probability=0.25, blur_probability=0.1)
+        y, _ = augment(x, brain, options, rng=streams(400))
+        changed = ((y - x).abs() > 1e-5).flatten(1).any(1).float().mean()
+        assert float(changed) == pytest.approx(share, abs=0.07)
+
+
+def test_ghosts_have_at_least_the_least_strength():
+    options = only(ghosting=1.0, ghosting_least=0.5, probability=0.5)
+    seen = []
+
+    def note(x, strength, *, ghosts, rng):
+        seen.append(strength)
+        return x
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("brainuad.augment.ghosted", note)
+        x, brain = phantoms(400, 12, 12)
+        augment(x, brain, options, rng=streams(400))
+    (strength,) = seen
+    assert len(strength) == pytest.approx(200, abs=30)
+    assert 0.5 <= strength.min() < 0.53
+    assert 0.97 < strength.max() <= 1
+    assert float(strength.mean()) == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ghosting": 0.5, "ghosting_least": 0.6},
+        {"bias_probability": 1.5},
+        {"blur_probability": -0.1},
+    ],
+)
+def test_shares_that_cannot_be_are_refused(wrong):
+    with pytest.raises(UsageError, match=f"{[*wrong][-1]}.*; use sizes of at least 0"):
+        Augment(**wrong)

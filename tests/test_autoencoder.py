@@ -63,7 +63,13 @@ def test_kl_f8_has_the_published_parameters(golden):
 
 @pytest.mark.parametrize(
     ("preset", "factor", "latent"),
-    [("kl-f8", 8, 4), ("kl-f8-small", 8, 4), ("kl-f4-small", 4, 4), ("tiny", 4, 2)],
+    [
+        ("kl-f8", 8, 4),
+        ("kl-f4", 4, 3),
+        ("kl-f8-small", 8, 4),
+        ("kl-f4-small", 4, 4),
+        ("tiny", 4, 2),
+    ],
 )
 def test_presets_shrink_by_their_factor_and_grow_back(preset, factor, latent):
     with torch.device("meta"):
@@ -73,6 +79,17 @@ def test_presets_shrink_by_their_factor_and_grow_back(preset, factor, latent):
     assert (ours.factor, ours.latent_channels) == (factor, latent)
     assert mean.shape == logvar.shape == (2, latent, 80 // factor, 96 // factor)
     assert image.shape == (2, 1, 80, 96)
+
+
+def test_kl_f4_is_kl_f8_without_its_coarsest_level_and_with_three_channels():
+    with torch.device("meta"):
+        f4, f8 = built(preset="kl-f4"), built(preset="kl-f8", multipliers=(1, 2, 4))
+    shapes = [{n: p.shape for n, p in m.named_parameters()} for m in (f4, f8)]
+    edges = ("encoder.out", "quant", "post_quant", "decoder.stem")
+    differing = {n for n in shapes[0] if shapes[0][n] != shapes[1][n]}
+    assert shapes[0].keys() == shapes[1].keys()
+    assert differing
+    assert all(n.startswith(edges) for n in differing)
 
 
 def test_volumes_work_like_slices():

@@ -97,7 +97,7 @@ def test_a_detector_compares_its_residuals_with_those_of_the_fitted_scans(store,
         for s in store.subjects
     ]
     scans = [store.scan(s) for s in store.subjects]
-    values = [options.compared(s, *m) for s, m in zip(scans, maps, strict=True)]
+    values = [options.compared(s, m.anomaly, m.healthy) for s, m in zip(scans, maps, strict=True)]
     brains = np.stack([s.brain for s in scans])
     inside = np.where(brains.all(0), np.mean(values, 0), 0)
     assert np.allclose(normed.normative.mean[brains.all(0)], inside[brains.all(0)], atol=2e-3)
@@ -394,3 +394,21 @@ def test_a_broken_off_write_leaves_the_older_outputs(detector, file, tmp_path, e
     with pytest.raises(error):
         detector.detect(file, seed=2).save(tmp_path, page=page)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_scores_of_slices_reach_the_record_and_thresholds_of_places_the_folder(store, tmp_path):
+    detector = fitted(store, tmp_path / "work", "latent_ddpm", per_location=True, percentile=80.0)
+    other = brainuad.load(detector.save(tmp_path / "detector"))
+    mine, its = (d.detect(person("x"), seed=3) for d in (detector, other))
+    assert np.array_equal(mine.anomaly, its.anomaly)
+    scores = mine.record["slice_scores"]
+    brain = mine.prepared.scan.brain
+    assert list(scores) == np.flatnonzero(brain.any(axis=(0, 1))).tolist()
+    assert all(np.isfinite(score) for score in scores.values())
+    files = its.save(tmp_path / "out")
+    read = json.loads(files["record"].read_text(encoding="utf-8"))["slice_scores"]
+    assert {int(k): score for k, score in read.items()} == pytest.approx(scores)
+
+
+def test_without_scores_of_slices_the_record_has_none(detector):
+    assert "slice_scores" not in detector.detect(person("x")).record

@@ -109,10 +109,58 @@ def test_resnet_sees_visible_cells_only():
     check_hidden_pixels_change_nothing(made, 32)
 
 
-@pytest.mark.parametrize("widths", [(), (4, 0)])
-def test_impossible_encoders_are_refused(widths):
+@pytest.mark.parametrize("wrong", [{"widths": ()}, {"widths": (4, 0)}, {"drop": 1.0}])
+def test_impossible_encoders_are_refused(wrong):
     with pytest.raises(UsageError, match="use at least one level and numbers above 0"):
-        EncoderOptions(widths=widths)
+        EncoderOptions(**wrong)
+
+
+# Stochastic depth
+
+
+def dropping(drop: float) -> Encoder:
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MONAI's own imports
+        return Encoder(EncoderOptions(kind="small", widths=(4, 8, 8), drop=drop), features=5)
+
+
+def test_branches_are_skipped_image_by_image_and_scaled_up_where_they_are_not():
+    net = dropping(0.4).train()
+    x, shares = images(600, 1, 16, 16), []
+    for level in net.levels:
+        body = nn.Sequential(*list(level.branch)[:5])
+        h = level.shrink(x)
+        branch, found = body(h), level(x) - h
+        skipped = (found.abs().flatten(1).amax(1) == 0).float()
+        shares.append(float(skipped.mean()))
+        keep = 1 - 0.4 * (len(shares) - 1) / 2
+        expected = branch / keep * (1 - skipped)[:, None, None, None]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        x = h
+    assert shares == pytest.approx([0.0, 0.2, 0.4], abs=0.06)
+
+
+def test_in_detection_nothing_is_skipped_and_the_weights_are_the_same():
+    plain, net, x = dropping(0.0).eval(), dropping(0.4).eval(), images(3, 1, 32, 32)
+    net.load_state_dict(plain.state_dict())
+    assert torch.equal(net(x), plain(x))
+
+
+@pytest.mark.slow
+def test_resnet_skips_its_branches_ever_more_often():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MONAI's own imports
+        net = Encoder(EncoderOptions(drop=0.05), features=8)
+    shares = [m.drop_prob for m in net.modules() if type(m).__name__ == "DropPath"]
+    assert shares == pytest.approx([0.05 * n / 15 for n in range(16)])
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(isinstance(m, SparseBatchNorm) for m in norms)
+    plain = resnet().eval()
+    names = {k.replace("bn3.0.", "bn3."): v for k, v in net.state_dict().items()}
+    plain.load_state_dict(names)
+    x = images(2, 1, 64, 64)
+    torch.testing.assert_close(net.eval()(x), plain(x))
 
 
 # Visible cells

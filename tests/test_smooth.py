@@ -16,6 +16,14 @@ def test_equals_scipy_at_its_defaults(sigma, seed, shape):
     assert ours == pytest.approx(ndimage.gaussian_filter(x, sigma), abs=1e-9)
 
 
+def test_each_axis_can_have_its_own_width():
+    x = np.random.default_rng(3).normal(size=(9, 14))
+    ours = gaussian_blur(torch.tensor(x)[None, None], [0.0, 2.5])[0, 0].numpy()
+    assert ours == pytest.approx(ndimage.gaussian_filter1d(x, 2.5, axis=1), abs=1e-9)
+    ours = gaussian_blur(torch.tensor(x)[None, None], [1.2, 2.5])[0, 0].numpy()
+    assert ours == pytest.approx(ndimage.gaussian_filter(x, (1.2, 2.5)), abs=1e-9)
+
+
 def test_no_blur_is_the_image_itself():
     x = torch.rand(1, 1, 5, 5)
     assert torch.equal(gaussian_blur(x, 0.0), x)
@@ -28,7 +36,7 @@ def test_a_constant_stays_constant_up_to_the_border():
 
 @pytest.mark.golden
 def test_published_smoothed_map(golden):
-    from brainuad.methods.mad_ad import MapOptions, cut, smoothed
+    from brainuad.walk_map import MapOptions, cut, smoothed
 
     data = golden("madad_anomaly_map")
     difference = torch.tensor(data["reference_image"] - data["corrected_image"]).abs()[:, None]

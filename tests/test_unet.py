@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from brainuad.layers import Residual
 from brainuad.published import import_madad_unet, import_unet
 from brainuad.types import UsageError
 from brainuad.unet import UNet, UNetOptions, ddpm_options, mad_ad_options, mad_ad_unet, sinusoid
@@ -192,6 +193,24 @@ def test_time_and_condition_change_the_output(injection):
     base = made(x, torch.tensor([2]), c)
     assert not torch.allclose(base, made(x, torch.tensor([3]), c))
     assert not torch.allclose(base, made(x, torch.tensor([2]), c + 1))
+
+
+def test_a_condition_without_layers_joins_the_time_as_it_is():
+    made, plain = net(condition=5, condition_layers=False), net()
+    t, vector = torch.tensor([3, 8]), images(2, 5)
+    embedding = made.embed(t, vector)
+    assert torch.equal(embedding[:, -5:], vector)
+    assert embedding.shape == (2, plain.features + 5)
+    blocks = [m for m in plain.modules() if isinstance(m, Residual)]
+    more = sum(5 * m.inject.out_features for m in blocks)  # five inputs more in every block
+    assert count(made) == count(plain) + more
+
+
+def test_without_layers_the_condition_still_changes_the_output():
+    made = net(condition=5, condition_layers=False)
+    x, t = images(1, 1, 16, 16), torch.tensor([4])
+    a, b = (made(x, t, torch.full((1, 5), v)) for v in (0.0, 1.0))
+    assert (a - b).abs().max() > 1e-4
 
 
 def test_a_missing_condition_is_refused():

@@ -1,6 +1,7 @@
 """Random changes of healthy training images; each image draws from its own stream."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,9 @@ from brainuad.artefacts import blurred, ghosted
 from brainuad.rng import Rng
 from brainuad.types import Brain, Images, PerItem, UsageError
 
+Chances = Sequence[float | None]
 GHOSTS = (4, 10)
+SHARES = ("probability", "bias_probability", "blur_probability", "ghosting")
 LINEAR = {2: "bilinear", 3: "trilinear"}
 
 
@@ -44,16 +47,29 @@ class Augment:
     """Largest standard deviation of a Gaussian blur, in pixels."""
     ghosting: float = 0.0
     """Largest share that a line of the spectrum loses, in [0, 1]: faint copies along an axis."""
+    ghosting_least: float = 0.0
+    """Least share that it loses where there are ghosts, at most ``ghosting``."""
+    bias_probability: float | None = None
+    """Probability of the smooth gain; None: ``probability``."""
+    blur_probability: float | None = None
+    """Probability of the blur; None: ``probability``."""
+    constant: bool = False
+    """Rotation, shift and zoom have their largest size, and one direction, whenever they happen,
+    and a shift goes along all axes at once: what a slip in the released MAD-AD code amounts to."""
 
     def __post_init__(self) -> None:
         """Refuse negative sizes."""
-        sizes = {n: getattr(self, n) for n in self.__dataclass_fields__ if n != "mirror"}
+        given = {n: getattr(self, n) for n in self.__dataclass_fields__}
+        sizes = {n: v for n, v in given.items() if not isinstance(v, bool) and v is not None}
         wrong = {n: v for n, v in sizes.items() if v < 0}
-        shares = {n: sizes[n] for n in ("probability", "ghosting") if sizes[n] > 1}
-        if wrong or shares or self.zoom >= 1:
+        wrong |= {n: sizes[n] for n in SHARES if sizes.get(n, 0) > 1}
+        if self.ghosting_least > self.ghosting:
+            wrong["ghosting_least"] = self.ghosting_least
+        if wrong or self.zoom >= 1:
             raise UsageError(
-                f"augment: {wrong or shares or {'zoom': self.zoom}}; use sizes of at least 0, "
-                "probability and ghosting in [0, 1], and a zoom below 1"
+                f"augment: {wrong or {'zoom': self.zoom}}; use sizes of at least 0, "
+                "probability and ghosting in [0, 1], ghosting_least up to ghosting, and a zoom "
+                "below 1"
             )
 
 
@@ -92,23 +108,44 @@ def shown(x: Images, brain: Brain) -> Bool[Tensor, "batch channel *space"]:
     return inside
 
 
-def amounts(options: Augment, rng: Rng, largest: list[float]) -> Float[Tensor, "batch changes"]:
-    """One amount per change, uniform up to its largest either way, or 0 where it is left out."""
+def amounts(
+    options: Augment, rng: Rng, largest: Sequence[float], *, chances: Chances = ()
+) -> Float[Tensor, "batch changes"]:
+    """One amount per change, uniform up to its largest either way, or 0 where it is left out.
+
+    Args:
+        options: hold the probability of each change.
+        rng: one stream per image.
+        largest: amount of each change.
+        chances: probability of each, None for that of the options; none at all: of all of them.
+    """
     size = 2 * rng.uniforms(len(largest)) - 1
-    happens = rng.uniforms(len(largest)) < options.probability
+    draw = rng.uniforms(len(largest))
+    each = [options.probability if c is None else c for c in chances or [None] * len(largest)]
+    happens = torch.stack([draw[:, n] < c for n, c in enumerate(each)], 1)
     return size * happens * torch.tensor(largest)
+
+
+def displacements(options: Augment, rng: Rng, largest: Sequence[float]) -> Tensor:
+    """Amounts of changes of place: as others, or 0 and the largest alone where these are constant.
+
+    Then all of ``largest`` happen together or not at all.
+    """
+    if not options.constant:
+        return amounts(options, rng, largest)
+    return (rng.uniforms(1) < options.probability) * torch.tensor(largest)
 
 
 def places(batch: int, axes: int, options: Augment, rng: Rng) -> Float[Tensor, "batch axes _"]:
     """Where each place is taken from: rotation and mirror, then shift, in centred pixels."""
     turns = 1 if axes == 2 else 3
-    angles = amounts(options, rng, [math.radians(options.rotation_deg)] * turns)
-    shift = amounts(options, rng, [options.translation_px] * axes)
+    angles = displacements(options, rng, [math.radians(options.rotation_deg)] * turns)
+    shift = displacements(options, rng, [options.translation_px] * axes)
     swap = amounts(options, rng, [float(options.mirror)])[:, 0] != 0
     matrix = torch.eye(axes).repeat(batch, 1, 1)
     for turn, (a, b) in enumerate([(0, 1), (0, 2), (1, 2)][:turns]):
         matrix = matrix @ rotation(angles[:, turn], axes, a, b)
-    size = 1 + amounts(options, rng.fork("zoom"), [options.zoom])
+    size = 1 + displacements(options, rng.fork("zoom"), [options.zoom])
     matrix = matrix * size[:, :, None]
     matrix[:, :, 0] *= torch.where(swap, -1.0, 1.0)[:, None]
     return torch.cat([matrix, shift[:, :, None]], dim=2)
@@ -136,7 +173,12 @@ def recoloured(x: Images, options: Augment, rng: Rng) -> Images:
     """Intensities after gamma, contrast, brightness, a smooth gain and noise, kept in [0, 1]."""
     o, space = options, x.shape[2:]
     largest = [o.gamma, o.contrast, o.brightness, o.bias, o.noise]
-    parts = amounts(o, rng, largest).to(x).T.reshape(len(largest), -1, *[1] * (x.ndim - 1))
+    chances = (None, None, None, o.bias_probability, None)
+    parts = (
+        amounts(o, rng, largest, chances=chances)
+        .to(x)
+        .T.reshape(len(largest), -1, *[1] * (x.ndim - 1))
+    )
     gamma, contrast, brightness, bias, noise = parts
     nodes = rng.normal(1, *[4] * len(space)).to(x)
     gain = F.interpolate(nodes, size=space, mode=LINEAR[len(space)], align_corners=True)
@@ -147,7 +189,10 @@ def recoloured(x: Images, options: Augment, rng: Rng) -> Images:
 
 def spoiled(x: Images, options: Augment, rng: Rng) -> Images:
     """Images after blur and ghosts, where any are asked for."""
-    blur, faint = amounts(options, rng, [options.blur_px, options.ghosting]).abs().T
+    largest, chances = [options.blur_px, options.ghosting], (options.blur_probability, None)
+    blur, faint = amounts(options, rng, largest, chances=chances).abs().T
+    if least := options.ghosting_least:
+        faint = torch.where(faint > 0, least + faint * (1 - least / options.ghosting), 0.0)
     # Only where it happens: an image must not depend on what happens to the others.
     if (rows := blur.nonzero()[:, 0]).numel():
         x = x.index_copy(0, rows.to(x.device), blurred(x[rows], blur[rows]))

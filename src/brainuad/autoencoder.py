@@ -5,14 +5,17 @@ a non-linearity before the last convolution, and one quantisation convolution fo
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainuad.compact import kl_to_standard
 from brainuad.layers import Attention, Layers, Maps, Residual, Stage, Up
-from brainuad.types import UsageError
+from brainuad.rng import Rng
+from brainuad.types import Images, PerItem, UsageError
 
 Latents = Float[Tensor, "batch latent *cells"]
 
@@ -41,20 +44,21 @@ class Architecture:
 
 PRESETS = {
     "kl-f8": Architecture(width=128, multipliers=(1, 2, 4, 4), blocks=2, groups=32),
+    "kl-f4": Architecture(width=128, multipliers=(1, 2, 4), blocks=2, latent_channels=3, groups=32),
     "kl-f8-small": Architecture(width=32, multipliers=(1, 2, 2), blocks=1, fold=2),
     "kl-f4-small": Architecture(width=32, multipliers=(1, 2), blocks=1, fold=2),
     "tiny": Architecture(
         width=8, multipliers=(1, 1), blocks=1, latent_channels=2, middle_attention=False, fold=2
     ),
 }
-"""``kl-f8`` is the published one (83,649,253 parameters); the others are ours, for a CPU."""
+"""``kl-f8`` (83,649,253 parameters) and ``kl-f4`` are published; the others are ours, for a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderOptions:
     """Which autoencoder: a preset, and what differs from it."""
 
-    preset: Literal["kl-f8", "kl-f8-small", "kl-f4-small", "tiny"] = "kl-f4-small"
+    preset: Literal["kl-f8", "kl-f4", "kl-f8-small", "kl-f4-small", "tiny"] = "kl-f4-small"
     """Sizes by name; f8 halves the image three times, f4 twice."""
     channels: int = 1
     """Channels of the image."""
@@ -208,3 +212,26 @@ class Autoencoder(nn.Module):
     def decode(self, z: Latents) -> Maps:
         """Image of a latent."""
         return self.unfold(self.decoder(self.post_quant(z)))
+
+
+def posterior_sample(moments: Maps, rng: Rng) -> Latents:
+    """A sample of each posterior that is given by mean and log-variance, as channels."""
+    mean, logvar = moments.chunk(2, dim=1)
+    return mean + (0.5 * logvar).exp() * rng.normal_like(mean)
+
+
+def kl_reconstruction(
+    autoencoder: Any, x: Images, kl_weight: float, rng: Rng
+) -> tuple[Images, PerItem]:
+    """Images decoded from samples of their posteriors, and what the autoencoder minimises.
+
+    Args:
+        autoencoder: such as :class:`Autoencoder`.
+        x: images in [-1, 1].
+        kl_weight: weight of the Kullback-Leibler term beside the mean absolute error.
+        rng: one stream per image.
+    """
+    mean, logvar = autoencoder.encode(x)
+    decoded = autoencoder.decode(posterior_sample(torch.cat([mean, logvar], 1), rng))
+    error = (decoded - x).abs().flatten(1).mean(1)
+    return decoded, error + kl_weight * kl_to_standard(mean, logvar)

@@ -207,7 +207,7 @@ class Detector:
     ) -> Finding:
         """As :meth:`detect`, for a scan that this detector's recipe prepared already."""
         started = time.perf_counter()
-        anomaly, healthy = canonical_maps(
+        found = canonical_maps(
             self.method,
             prepared.scan,
             view=self.config.view,
@@ -215,9 +215,9 @@ class Detector:
             batch_size=batch_size,
             device=device,
         )
+        anomaly, brain = found.anomaly, brain_of(prepared.scan)
         if self.normative is not None:
-            anomaly = self.normative.map(prepared.scan, anomaly, healthy)
-        brain = brain_of(prepared.scan)
+            anomaly = self.normative.map(prepared.scan, anomaly, found.healthy)
         anomaly = self.config.postprocess.apply(anomaly, brain, prepared.scan.spacing)
         score = scan_score(anomaly, brain)
         native = np.maximum(prepared.to_original(anomaly), 0)
@@ -225,12 +225,12 @@ class Detector:
             scan=prepared.original,
             prepared=prepared,
             anomaly=native.astype(np.float32),
-            healthy=None if healthy is None else in_own_intensity(prepared, healthy),
+            healthy=None if found.healthy is None else in_own_intensity(prepared, found.healthy),
             mask=None,
             components=[],
             score=score,
             percentile=None,
-            record=self.record(seed, time.perf_counter() - started),
+            record={**self.record(seed, time.perf_counter() - started), **found.notes},
         )
         if self.calibration is None:
             return finding

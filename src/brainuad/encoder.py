@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainuad.layers import Embedding, Maps, padded
-from brainuad.networks import image_encoder
+from brainuad.networks import image_encoder, rising, skipped_branch
 from brainuad.rng import Rng
 from brainuad.types import Images, PerItem, UsageError
 
@@ -34,12 +34,15 @@ class EncoderOptions:
     """A few convolutions of ours, or the published ResNet-50 (24.5 M parameters)."""
     widths: tuple[int, ...] = (16, 32, 64, 128)
     """Small: channels of each level, finest first; every level halves the image."""
+    drop: float = 0.0
+    """Share of images that skip the last residual branch in training; rises from 0 in the first."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
-        if not self.widths or min(self.widths) < 1:
+        if not self.widths or min(self.widths) < 1 or not 0 <= self.drop < 1:
             raise UsageError(
-                f"encoder: widths {self.widths}; use at least one level and numbers above 0"
+                f"encoder: widths {self.widths}, drop {self.drop}; use at least one level and "
+                "numbers above 0, and a drop of at least 0 and below 1"
             )
 
 
@@ -137,7 +140,7 @@ def only(module: nn.Module, cells: Cells | None) -> Iterator[None]:
 class Level(nn.Module):
     """Half the size: strided convolution, then a residual branch."""
 
-    def __init__(self, c_in: int, c_out: int):
+    def __init__(self, c_in: int, c_out: int, drop: float):
         super().__init__()
         groups = math.gcd(8, c_out) if c_out > 8 else 1  # one channel per group erases its mean
         self.shrink = nn.Conv2d(c_in, c_out, 3, stride=2, padding=1)
@@ -147,6 +150,7 @@ class Level(nn.Module):
             nn.Conv2d(c_out, c_out, 3, padding=1),
             SparseGroupNorm(groups, c_out),
             nn.SiLU(),
+            *([skipped_branch(drop)] if drop else []),
         )
 
     def forward(self, x: Maps) -> Maps:
@@ -167,11 +171,13 @@ class Encoder(nn.Module):
         super().__init__()
         if options.kind == "small":
             self.widths, self.stride = options.widths, 2 ** len(options.widths)
-            pairs = pairwise((channels, *options.widths))
-            self.levels = nn.ModuleList(Level(a, b) for a, b in pairs)
+            drops = rising(options.drop, len(options.widths))
+            pairs = zip(pairwise((channels, *options.widths)), drops, strict=True)
+            self.levels = nn.ModuleList(Level(a, b, drop) for (a, b), drop in pairs)
             self.head = nn.Linear(self.widths[-1], features)
             return
-        net = dict(image_encoder(features=features, channels=channels).named_children())
+        whole = image_encoder(features=features, channels=channels, drop=options.drop)
+        net = dict(whole.named_children())
         self.widths, self.stride = (256, 512, 1024, 2048), 32
         stem = [net[name] for name in ("conv1", "bn1", "act", "maxpool", "layer1")]
         rest = [net[name] for name in ("layer2", "layer3", "layer4")]

@@ -131,6 +131,14 @@ class Repaint:
     eta: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of fresh noise in a step: 0 none (DDIM), 1 as in DDPM."""
 
+    def check(self, steps: int) -> None:
+        """Refuse a walk that a schedule of so many steps does not have."""
+        if self.start >= steps or self.steps > self.start + 1:
+            raise UsageError(
+                f"repaint in {self.steps} steps from step {self.start} of {steps}; start below "
+                f"{steps} and take at most start + 1 steps"
+            )
+
     @property
     def calls(self) -> int:
         """Network calls for one image."""

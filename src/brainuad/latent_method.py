@@ -9,8 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from brainuad.augment import Augment, augment
-from brainuad.autoencoder import Autoencoder, AutoencoderOptions, Latents
-from brainuad.compact import kl_to_standard
+from brainuad.autoencoder import (
+    Autoencoder,
+    AutoencoderOptions,
+    Latents,
+    kl_reconstruction,
+    posterior_sample,
+)
 from brainuad.critic import CriticOptions, fit_autoencoder
 from brainuad.latents import LatentCache
 from brainuad.layers import Maps
@@ -76,13 +81,8 @@ class LatentMethod(Method):
         """Images in [-1, 1], their reconstructions, absolute error plus weighted divergence."""
         x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
         x = 2 * x - 1
-        mean, logvar = self.autoencoder.encode(x)
-        z = mean + (0.5 * logvar).exp() * rng.normal_like(mean)
-        decoded = self.autoencoder.decode(z)
-        error = (decoded - x).abs().flatten(1).mean(1)
-        return x, decoded, error + self.options.kl_weight * kl_to_standard(mean, logvar)
+        return x, *kl_reconstruction(self.autoencoder, x, self.options.kl_weight, rng)
 
     def sampled(self, moments: Maps, rng: Rng) -> Latents:
         """Scaled samples of the posteriors that the cache holds as mean and log-variance."""
-        mean, logvar = moments.chunk(2, dim=1)
-        return self.scale * (mean + (0.5 * logvar).exp() * rng.normal_like(mean))
+        return self.scale * posterior_sample(moments, rng)

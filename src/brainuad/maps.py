@@ -1,5 +1,7 @@
 """The map of a prepared scan: split, ask the method piece by piece, join; then all healthy ones."""
 
+from dataclasses import dataclass, field
+
 import torch
 
 from brainuad.encoding import brain_of
@@ -13,10 +15,31 @@ from brainuad.train import resolve_device
 from brainuad.types import UsageError, Volume
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Maps:
+    """What a method says of a prepared scan, on the scan's grid.
+
+    Attributes:
+        anomaly: the map.
+        healthy: the scan as a healthy one; None where the method has no such thing.
+        slice_scores: position of each slice with brain -> how unlike a healthy one it is as a
+            whole; empty where the method says nothing of that.
+    """
+
+    anomaly: Volume
+    healthy: Volume | None
+    slice_scores: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> dict[str, dict[int, float]]:
+        """What the record of a finding holds of this, beside the map."""
+        return {"slice_scores": self.slice_scores} if self.slice_scores else {}
+
+
 def canonical_maps(
     method: Method, scan: Scan, *, view: str, seed: int, batch_size: int, device: str
-) -> tuple[Volume, Volume | None]:
-    """A method's map and healthy counterpart of a prepared scan, on the scan's grid.
+) -> Maps:
+    """What a method says of a prepared scan, on the scan's grid.
 
     Args:
         method: fitted.
@@ -30,15 +53,20 @@ def canonical_maps(
         raise UsageError(f"detect: batch size is {batch_size}; give 1 or more")
     pieces, place = split(scan, view), resolve_device(device)
     method = method.to(place).eval()
-    maps, healthies = [], []
+    method.pixel_mm = tuple(map(float, scan.spacing[: pieces.x.ndim - 2]))
+    maps, healthies, scores = [], [], []
     for start in range(0, len(pieces), batch_size):
         batch = pieces.batch(start, start + batch_size).to(place)
         with torch.inference_mode():
             found = method.detect(batch.x, batch.brain, rng=batch.rng(seed, "detect"))
         maps.append(found.anomaly.float().cpu())
         healthies += [] if found.healthy is None else [found.healthy.float().cpu()]
-    anomaly = join(torch.cat(maps), pieces)
-    return anomaly, join(torch.cat(healthies), pieces) if healthies else None
+        scores += [] if found.score is None else found.score.tolist()
+    return Maps(
+        anomaly=join(torch.cat(maps), pieces),
+        healthy=join(torch.cat(healthies), pieces) if healthies else None,
+        slice_scores=dict(zip(pieces.indices, scores, strict=False)),
+    )
 
 
 def normative_of(
@@ -66,7 +94,7 @@ def normative_of(
     def compared(subject: str) -> None:
         scan = store.scan(subject)
         maps = canonical_maps(method, scan, view=view, seed=0, batch_size=16, device=device)
-        normer.add(options.compared(scan, *maps), brain_of(scan))
+        normer.add(options.compared(scan, maps.anomaly, maps.healthy), brain_of(scan))
 
     normer = Normer(options, store.shape)
     pool = Pool(1, progress=progress)

@@ -113,6 +113,9 @@ class Method(nn.Module, ABC):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"default": {}}
     """Named sets of options; ``default`` is always there."""
 
+    pixel_mm: tuple[float, ...] | None = None
+    """Size of a pixel of the images it is shown, along each space axis; set by who shows a scan,
+    None where it is not known."""
     fitted: Tensor
 
     def __init__(self, options: Any = None):

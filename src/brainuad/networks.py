@@ -120,15 +120,21 @@ def denoising_unet(options: DenoisingUNetOptions | None = None) -> DenoisingUNet
     return DenoisingUNet(options or DenoisingUNetOptions())
 
 
-def image_encoder(*, features: int, channels: int = 1) -> nn.Module:
+def image_encoder(*, features: int, channels: int = 1, drop: float = 0.0) -> nn.Module:
     """ResNet-50 (He et al., CVPR 2016) that makes one vector of ``features`` numbers per slice.
 
-    The encoder of the condition in cDDPM (Behrendt et al. 2025), without its stochastic depth. Its
-    batch norm couples the images of a batch while training; in ``eval`` each is on its own.
-    """
-    from monai.networks.nets.resnet import resnet50
+    The encoder of the condition in cDDPM (Behrendt et al. 2025). Its batch norm couples the images
+    of a batch while training; in ``eval`` each is on its own.
 
-    return resnet50(
+    Args:
+        features: length of the vector.
+        channels: of the image.
+        drop: probability that an image skips the last residual branch in training; it rises
+            linearly from 0 in the first (stochastic depth, Huang et al., ECCV 2016).
+    """
+    from monai.networks.nets.resnet import ResNetBottleneck, resnet50
+
+    net = resnet50(
         spatial_dims=2,
         n_input_channels=channels,
         num_classes=features,
@@ -136,6 +142,23 @@ def image_encoder(*, features: int, channels: int = 1) -> nn.Module:
         shortcut_type="B",
         bias_downsample=False,
     )
+    if drop:
+        blocks = [m for m in net.modules() if isinstance(m, ResNetBottleneck)]
+        for block, share in zip(blocks, rising(drop, len(blocks)), strict=True):
+            block.bn3 = nn.Sequential(block.bn3, skipped_branch(share))
+    return net
+
+
+def rising(last: float, count: int) -> list[float]:
+    """``count`` numbers from 0 up to ``last``, evenly spread; ``last`` alone where there is one."""
+    return [last * n / (count - 1) if count > 1 else last for n in range(count)]
+
+
+def skipped_branch(share: float) -> nn.Module:
+    """Zeros for this share of the images in training, the others scaled up to the same mean."""
+    from monai.networks.layers.drop_path import DropPath
+
+    return DropPath(share)
 
 
 def patch_critic(*, dimensions: int, channels: int, width: int, layers: int) -> nn.Module:

@@ -1,5 +1,7 @@
 """Gaussian smoothing of images and maps, the same in 2-D and 3-D."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -22,13 +24,19 @@ def mirrored(size: int, radius: int) -> Tensor:
     return torch.minimum(index, 2 * size - 1 - index)
 
 
-def gaussian_blur(x: Images, sigma: float) -> Images:
-    """Gaussian mean along every spatial axis, mirrored at the borders; ``sigma`` in pixels."""
-    if sigma <= 0:
-        return x
-    kernel = gaussian_kernel(sigma).to(x)
-    radius = len(kernel) // 2
-    for axis in range(2, x.ndim):
+def gaussian_blur(x: Images, sigma: float | int | Sequence[float]) -> Images:
+    """Gaussian mean along the space axes, mirrored at the borders.
+
+    Args:
+        x: images.
+        sigma: standard deviation in pixels, or one for each space axis; 0 leaves an axis alone.
+    """
+    each = [sigma] * (x.ndim - 2) if isinstance(sigma, int | float) else sigma
+    for axis, width in enumerate(each, start=2):
+        if width <= 0:
+            continue
+        kernel = gaussian_kernel(width).to(x)
+        radius = len(kernel) // 2
         index = mirrored(x.shape[axis], radius).to(x.device)
         windows = x.index_select(axis, index).unfold(axis, len(kernel), 1)
         x = windows @ kernel

@@ -45,11 +45,12 @@ MAD_AD: dict[str, dict[str, Any]] = {
         "ema_decay": 0.0,
     },
 }
-"""MAD-AD (Beizaee et al. 2025); the rate of the autoencoder is a choice here."""
+MAD_AD["code-augmented"] = {**MAD_AD["code"], "epochs": 50}
+"""MAD-AD (Beizaee et al. 2025); the rate of the autoencoder is a choice here. The cache of the
+preset with augmentation holds each slice four times, so an epoch of it is four published ones."""
 
-REFLECT: dict[str, dict[str, Any]] = {
-    "paper": {**_BEIZAEE, "lr": 1e-4, "epochs": 200, "warmup": 0.025, "final_lr": 0.5}
-}
+_REFLECT = {**_BEIZAEE, "lr": 1e-4, "epochs": 200, "warmup": 0.025, "final_lr": 0.5}
+REFLECT: dict[str, dict[str, Any]] = dict.fromkeys(["paper", "paper-2", "paper-f4"], _REFLECT)
 """REFLECT (Beizaee et al. 2025)."""
 
 LINEAGE: dict[str, dict[str, Any]] = {

@@ -51,6 +51,8 @@ class UNetOptions:
     """Strided convolution and nearest + convolution, or residual blocks that pool and repeat."""
     condition: int = 0
     """Size of the condition vector; 0 for none."""
+    condition_layers: bool = True
+    """Linear, SiLU, linear on the condition before it joins the time; else it joins as it is."""
     mask_head: bool = False
     """A second output: one channel of logits, the net's belief that a cell is noisy."""
     dropout: float = 0.0
@@ -196,9 +198,11 @@ class UNet(nn.Module):
         super().__init__()
         self.options = options
         self.layers = layers = options.layers
-        self.features = 4 * options.width * (2 if options.condition else 1)
-        self.time = mlp(options.width, 4 * options.width)
-        self.condition = mlp(options.condition, 4 * options.width) if options.condition else None
+        told, c, layered = 4 * options.width, options.condition, options.condition_layers
+        self.features = told + (told if layered and c else c)
+        self.time = mlp(options.width, told)
+        given = mlp(c, told) if layered and c else nn.Identity()
+        self.condition = given if c else None
         self.down, widths = self._encoder()
         self.middle = self._middle()
         self.up = self._decoder(widths)

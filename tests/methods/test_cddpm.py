@@ -9,6 +9,7 @@ from torch import nn
 from brainuad import testing
 from brainuad.config import build
 from brainuad.diffusion import TINY
+from brainuad.layers import Residual
 from brainuad.method import preset_options
 from brainuad.methods.cddpm import Cddpm, CddpmOptions
 from brainuad.methods.ddpm import Ddpm, DdpmOptions
@@ -58,6 +59,48 @@ def test_published_presets_have_the_stated_parameters(preset):
         with torch.device("meta"):
             method = Cddpm(build(CddpmOptions, preset_options("cddpm", preset), where="cddpm"))
     assert sum(p.numel() for p in method.parameters()) == STATED[preset]
+
+
+@pytest.mark.slow
+def test_the_paper_has_a_short_vector_and_no_layers_on_it():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MONAI's own imports
+        with torch.device("meta"):
+            paper, code = (
+                Cddpm(build(CddpmOptions, preset_options("cddpm", p), where="cddpm"))
+                for p in ("paper", "code")
+            )
+    assert isinstance(paper.net.condition, nn.Identity)
+    told = 4 * paper.options.net.width
+    assert (paper.net.features, code.net.features) == (told + 128, told + 512)
+    unet, encoder = 44_068_481, 24_550_848  # as stated for a vector of 512
+    layers = 2 * (512 * 512 + 512)
+    blocks = [m for m in code.net.modules() if isinstance(m, Residual)]
+    shorter = sum((512 - 128) * m.inject.out_features for m in blocks)
+    assert sum(p.numel() for p in paper.net.parameters()) == unet - layers - shorter
+    assert sum(p.numel() for p in paper.encoder.parameters()) == encoder - (512 - 128) * 2049
+
+
+def test_the_code_has_the_released_augmentation_and_depth():
+    options = build(CddpmOptions, preset_options("cddpm", "code"), where="cddpm")
+    change = options.augment
+    assert (change.gamma, change.probability) == (0.3, 0.5)
+    assert (change.bias, change.bias_probability) == (0.5, 0.25)
+    assert (change.blur_px, change.blur_probability) == (2.0, 0.25)
+    assert (change.ghosting_least, change.ghosting) == (0.5, 1.0)
+    assert options.encoder.drop == 0.05
+
+
+def test_without_layers_and_with_stochastic_depth_it_keeps_the_contract():
+    changes = {
+        "net": {**TINY, "condition": 8, "condition_layers": False},
+        "encoder": {"kind": "small", "widths": [4, 8], "drop": 0.3},
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MONAI's own imports
+        made(**changes)
+    for check in (testing.map_is_valid, testing.weights_carry_everything):
+        check(lambda: made(**changes), view="axial")
 
 
 def test_the_levels_are_the_published_ones():

@@ -22,6 +22,59 @@ def test_published_presets_have_the_published_parameters(golden):
         assert sum(p.numel() for p in made(preset).net.parameters()) in known.values()
 
 
+WIDTH = 128
+
+
+def block(a, b):
+    """Parameters of a residual block: norm, convolution, time, norm, convolution, skip."""
+    skip = a * b + b if a != b else 0
+    return 2 * a + 9 * a * b + b + 4 * WIDTH * b + b + 2 * b + 9 * b * b + b + skip
+
+
+def attention(channels):
+    """Parameters of an attention: norm, queries, keys, values, projection."""
+    return 2 * channels + 4 * (channels * channels + channels)
+
+
+def stated_parameters(multipliers, attended):
+    """Weights and biases of AnoDDPM's net with two blocks per level, by its rules."""
+    widths = [WIDTH * m for m in multipliers]
+    extra = [attention(w) if n in attended else 0 for n, w in enumerate(widths)]
+    time = WIDTH * 4 * WIDTH + 4 * WIDTH + (4 * WIDTH) ** 2 + 4 * WIDTH
+    total, channels, skips = time + 10 * WIDTH, WIDTH, [WIDTH]
+    for level, width in enumerate(widths):
+        if level:
+            total += block(channels, channels)
+            skips.append(channels)
+        total += block(channels, width) + block(width, width) + 2 * extra[level]
+        channels = width
+        skips += [width] * 2
+    total += 2 * block(channels, channels) + attention(channels)
+    for level, width in reversed(list(enumerate(widths))):
+        for _ in range(3):
+            total += block(channels + skips.pop(), width) + extra[level]
+            channels = width
+        total += block(channels, channels) if level else 0
+    return total + 2 * channels + 9 * channels + 1
+
+
+def test_the_net_for_256_pixels_has_six_levels_by_the_published_rules():
+    with torch.device("meta"):
+        method = made("anoddpm-256")
+        image = torch.zeros(1, 1, 256, 256)
+        guess = method.net(image, torch.zeros(1))
+        assert guess.shape == image.shape
+    wanted = stated_parameters((1, 1, 2, 2, 4, 4), attended=(4, 5))
+    assert sum(p.numel() for p in method.net.parameters()) == wanted
+
+
+def test_the_two_anoddpm_presets_differ_in_the_net_alone():
+    small, large = (preset_options("ddpm", p) for p in ("anoddpm", "anoddpm-256"))
+    assert {k: v for k, v in small.items() if k != "net"} == {
+        k: v for k, v in large.items() if k != "net"
+    }
+
+
 @pytest.mark.parametrize("sign", ["absolute", "dark", "bright"])
 def test_the_residual_has_the_asked_sign(sign):
     batch = testing.Blobs(2, "axial").get(range(2))

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -158,6 +159,53 @@ def test_every_map_source_points_at_the_flagged_cells(source):
     assert anomaly[inside].mean() > 5 * anomaly[batch.brain & ~inside].mean()
 
 
+def says_three(**options):
+    """A method on block means that restores a few cells, and what it finds in a lesioned batch."""
+    batch = testing.lesioned("axial")
+    method = made(map={"gate": False, "smooth_px": [1.5], **options})
+    method.autoencoder = Blocks()
+    flagged = cells(batch, method)
+    flagged[..., 3:5, 5:7] = True
+    method.denoiser = Says(torch.full((1, 1, 1, 1), 3.0), flagged)
+    return method, batch
+
+
+def anomaly(method, batch):
+    return method.detect(batch.x, batch.brain, rng=batch.rng(0)).anomaly
+
+
+@pytest.mark.parametrize("changes", [{}, {"squared": True}, {"reference": "input"}])
+def test_the_average_map_is_the_mean_of_those_of_image_and_latent(changes):
+    maps = {}
+    for source in ("image", "latent", "average"):
+        own = {k: v for k, v in changes.items() if (source, k) != ("latent", "reference")}
+        method, batch = says_three(source=source, clip=0.0, **own)
+        method.scale.fill_(0.5)  # so that latents do not differ by as much as images
+        maps[source] = anomaly(method, batch)
+    assert (maps["image"] - maps["latent"]).abs().max() > 0.01
+    torch.testing.assert_close(maps["average"], (maps["image"] + maps["latent"]) / 2)
+
+
+def test_widths_in_mm_are_widths_in_pixels_times_their_size():
+    in_px, batch = says_three(smooth_px=[1.0, 2.5])
+    in_mm, _ = says_three(smooth_mm=[2.0, 5.0])
+    in_mm.pixel_mm = (2.0, 2.0)
+    torch.testing.assert_close(anomaly(in_mm, batch), anomaly(in_px, batch))
+    in_mm.pixel_mm = (1.0, 1.0)
+    assert (anomaly(in_mm, batch) - anomaly(in_px, batch)).abs().max() > 0.01
+
+
+def test_pixels_that_are_not_square_are_smoothed_equally_far_in_mm():
+    method, _ = says_three(smooth_mm=[4.0])
+    method.pixel_mm = (1.0, 2.0)
+    assert method.options.map.sigmas(method.pixel_mm) == [[4.0, 2.0]]
+
+
+def test_widths_in_mm_need_the_size_of_a_pixel():
+    with pytest.raises(UsageError, match="smooth_mm needs the size of a pixel"):
+        anomaly(*says_three(smooth_mm=[4.0]))
+
+
 def test_one_sided_maps_add_up_to_the_absolute_one():
     batch = testing.lesioned("axial")
     maps = {}
@@ -228,7 +276,7 @@ def test_losses_do_not_depend_on_the_batch():
         assert method.reconstruct(one, one.rng(5))[2] == pytest.approx(whole[n : n + 1], abs=1e-5)
 
 
-@pytest.mark.parametrize("preset", ["paper", "code"])
+@pytest.mark.parametrize("preset", ["paper", "code", "code-augmented"])
 def test_published_presets_have_the_published_parts(preset):
     options = build(MadAdOptions, preset_options("mad_ad", preset))
     assert options.autoencoder.preset == "kl-f8"
@@ -237,12 +285,23 @@ def test_published_presets_have_the_published_parts(preset):
     assert options.map.gate is False
 
 
+def test_the_augmented_preset_differs_from_the_released_code_in_nothing_else():
+    code, augmented = (
+        build(MadAdOptions, preset_options("mad_ad", p)) for p in ("code", "code-augmented")
+    )
+    assert augmented.augment.constant
+    assert dataclasses.replace(augmented, augment=None, copies=1) == code
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [
         ({"map": {"source": "latent", "sign": "dark"}}, "map.sign has no meaning .* the latent"),
         ({"map": {"source": "mask", "reference": "input"}}, "map.reference has no meaning"),
         ({"map": {"source": "mask", "squared": True}}, "map.squared has no meaning"),
+        ({"map": {"source": "average", "sign": "dark"}}, "map.sign has no meaning .* the average"),
+        ({"map": {"smooth_mm": ()}}, r"map.smooth_mm \[\]; give at least one width, 0 for none"),
+        ({"map": {"smooth_px": (-1.0,)}}, r"map.smooth_px \[-1.0\]; give at least one width"),
         ({"walk": (12, 3)}, r"walk \(12, 3\) of 10 steps; give falling indices between 9 and 0"),
         ({"walk": (3, 3)}, "give falling indices"),
         ({"walk": ()}, "give falling indices"),

@@ -119,3 +119,100 @@ def test_the_map_has_the_asked_sign(sign, velocity, seen):
     # both halves of the map are 0.2 / 0.4 everywhere
     expected = 0.5 * batch.brain.float() if seen else torch.zeros_like(anomaly)
     torch.testing.assert_close(anomaly, expected)
+
+
+# The second stage
+
+
+class Curved(nn.Module):
+    """A velocity that depends on place and time."""
+
+    def __init__(self):
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(0.8))
+
+    def forward(self, z, t):
+        return self.rate * z.cos() * (0.2 + t / 1000).reshape(-1, 1, 1, 1)
+
+
+def by_hand(net, z, steps):
+    for step in range(steps):
+        time = torch.full((len(z),), 1000.0 * step / steps)
+        z = z + net(z, time) / steps
+    return z
+
+
+def test_the_second_stage_learns_the_line_to_where_the_first_net_leads():
+    z, cells = latents()
+    batch = Batch(x=torch.cat([z, torch.full_like(z, -30.0)], 1), brain=cells, keys=("a", "b", "c"))
+    method, first = made(second=True, second_steps=5), Curved()
+    rng = batch.rng(5)
+    healthy = z + torch.exp(torch.tensor(-15.0)) * rng.fork("z").normal_like(z)
+    sick = corrupted(CorruptionLaw(), healthy, cells, rng=rng.fork("corrupt"))
+    end = by_hand(first, sick, 5).detach()
+
+    class Knows(nn.Module):
+        def forward(self, z, t):
+            time = (t / 1000).reshape(-1, 1, 1, 1)
+            torch.testing.assert_close(z, sick + time * (end - sick))
+            return end - sick
+
+    method.net = Knows()
+    assert method.second_loss(first, batch, batch.rng(5)).max() < 1e-10
+    # and one Euler step now goes as far as five did
+    torch.testing.assert_close(sick + method.net(sick, torch.zeros(3)), end)
+    assert (end - by_hand(first, sick, 1)).abs().max() > 1e-3
+
+
+def test_the_second_stage_starts_from_the_first_and_leaves_it_as_it_is():
+    options = build(
+        ReflectOptions, {**preset_options("reflect", "tiny"), "second": True}, where="reflect"
+    )
+    torch.manual_seed(0)
+    method, seen, frozen = Reflect(options), [], {}
+
+    def note(stage, module, loss, batches):
+        seen.append(stage)
+        if stage == "second":
+            (first,) = loss.args
+            same = zip(module.parameters(), first.parameters(), strict=True)
+            assert all(torch.equal(a, b) for a, b in same)
+            assert not any(p.requires_grad for p in first.parameters())
+            frozen.update({n: p.clone() for n, p in first.named_parameters()})
+        testing.few_steps(stage, module, loss, batches)
+        if stage == "second":
+            moved = dict(module.named_parameters())
+            assert any(not torch.equal(p, moved[n]) for n, p in frozen.items())
+            assert all(torch.equal(p, frozen[n]) for n, p in first.named_parameters())
+
+    method.fit(testing.Blobs(8, "axial"), minimise=note)
+    assert seen == [*Reflect.stages_with(method.options)] == ["autoencoder", "flow", "second"]
+
+
+def test_without_a_second_stage_the_time_is_shared_as_before():
+    options = build(ReflectOptions, preset_options("reflect", "tiny"), where="reflect")
+    assert Reflect.stages_with(options) == Reflect.stages
+
+
+def test_the_second_stage_keeps_the_contract():
+    def factory():
+        options = {**preset_options("reflect", "tiny"), "second": True}
+        torch.manual_seed(0)
+        return Reflect(build(ReflectOptions, options, where="reflect"))
+
+    for check in (testing.map_is_valid, testing.weights_carry_everything):
+        check(factory, view="axial")
+
+
+@pytest.mark.parametrize(("preset", "shape"), [("paper", (4, 8, 12)), ("paper-f4", (3, 16, 24))])
+def test_published_latents_have_their_channels_and_cells(preset, shape):
+    with torch.device("meta"):
+        method = Reflect(build(ReflectOptions, preset_options("reflect", preset)))
+        mean, _ = method.autoencoder.encode(torch.zeros(1, 1, 64, 96))
+        velocity = method.net(mean, torch.zeros(1))
+    assert mean.shape == velocity.shape == (1, *shape)
+
+
+def test_preset_of_the_second_stage_differs_in_nothing_else():
+    first, second = (preset_options("reflect", p) for p in ("paper", "paper-2"))
+    assert second == {**first, "second": True}

@@ -64,10 +64,18 @@ RELEASED_CHANGES = {
     "bias": 0.5,
     "blur_px": 2.0,
     "ghosting": 1.0,
+    "ghosting_least": 0.5,
+    "bias_probability": 0.25,
+    "blur_probability": 0.25,
 }
-"""The released code's changes, each with probability 0.5 (there: bias and blur 0.25), slice by
-slice (there: whole volumes)."""
-CODE: dict[str, Any] = {**OURS, "noise": SHARED, "augment": RELEASED_CHANGES}
+"""The released code's changes, each with probability 0.5 where none is said, slice by slice (there:
+whole volumes)."""
+CODE: dict[str, Any] = {
+    **OURS,
+    "encoder": {"drop": 0.05},
+    "noise": SHARED,
+    "augment": RELEASED_CHANGES,
+}
 
 
 class Cddpm(Drawn):
@@ -101,7 +109,10 @@ class Cddpm(Drawn):
             "encoder": {"kind": "small", "widths": [4, 8]},
             "pretraining": {"cell_px": 8},
         },
-        "paper": {"net": {**PUBLISHED, "condition": 128}, "noise": SHARED},
+        "paper": {
+            "net": {**PUBLISHED, "condition": 128, "condition_layers": False},
+            "noise": SHARED,
+        },
         "code": CODE,
         "mhd": {**CODE, "levels": [500], "residual": "ssim", "mahalanobis": 10},
     }

@@ -49,14 +49,25 @@ ANODDPM = {
     "residual": "squared",
 }
 
+ANODDPM_256 = {
+    **ANODDPM,
+    "net": {
+        "width": 128,
+        "multipliers": [1, 1, 2, 2, 4, 4],
+        "attention": [4, 5],
+        "heads": 2,
+        "resample": "block",
+    },
+}
+
 
 class Ddpm(Drawn):
     """Noise on the whole slice; what the denoiser does not give back is the anomaly.
 
     References:
-        Wyatt, Leach, Schmon, Willcocks 2022, "AnoDDPM", CVPR Workshops (simplex noise, preset
-        ``anoddpm``); Behrendt et al. 2023, MIDL, arXiv 2303.03758 (one step, presets ``paper`` and
-        ``code``).
+        Wyatt, Leach, Schmon, Willcocks 2022, "AnoDDPM", CVPR Workshops (simplex noise, presets
+        ``anoddpm`` and ``anoddpm-256``); Behrendt et al. 2023, MIDL, arXiv 2303.03758 (one step,
+        presets ``paper`` and ``code``).
     """
 
     title = "DDPM, noise on the whole slice"
@@ -70,6 +81,7 @@ class Ddpm(Drawn):
         "paper": {"net": PUBLISHED, "noise": {"shared": True}},
         "code": {**ADDITIVE, "noise": {"shared": True}},
         "anoddpm": ANODDPM,
+        "anoddpm-256": ANODDPM_256,
     }
 
     def passes(self, size: tuple[int, ...]) -> int:

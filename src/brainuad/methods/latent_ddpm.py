@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -13,17 +14,18 @@ from brainuad import training_published
 from brainuad.augment import Augment, augment
 from brainuad.critic import CriticOptions, fit_autoencoder
 from brainuad.inpaint import Repaint
+from brainuad.latent_code import Encoding, EncodingOptions
+from brainuad.latent_limit import SliceScore, check_places, limit, limits_by_place
 from brainuad.latent_map import LatentMap
-from brainuad.latents import LatentCache, deviation_of, split, warn_unused
-from brainuad.likelihood import KLScorer, percentile
+from brainuad.latents import LatentCache, split, warn_unused
+from brainuad.likelihood import KLScorer
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
 from brainuad.noise import brain_share
 from brainuad.rng import Rng
 from brainuad.schedule import LinearBeta, ScaledLinear
-from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
+from brainuad.types import Brain, Images, PerItem
 from brainuad.unet import UNet, UNetOptions
-from brainuad.vq import Latents, VqAutoencoder, VqOptions, perplexity
-from brainuad.vq_training import reconstruct
+from brainuad.vq import Latents, VqOptions, perplexity
 
 __all__ = ["LatentDdpm"]
 
@@ -31,15 +33,16 @@ Cells = Bool[Tensor, "batch 1 *cells"]
 Scores = Float[Tensor, "batch 1 *cells"]
 Count = Annotated[int, Field(ge=1)]
 SCHEDULES = {"scaled_linear": ScaledLinear, "linear": LinearBeta}
-LARGEST_CACHED = 2048  # codes are cached by number at half precision, exact up to here
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentDdpmOptions:
     """Options of :class:`LatentDdpm`."""
 
+    encoding: EncodingOptions = field(default_factory=EncodingOptions)
+    """What is diffused."""
     autoencoder: VqOptions = field(default_factory=VqOptions)
-    """The VQ-VAE whose codes are diffused."""
+    """The VQ-VAE of the encodings that have one."""
     critic: CriticOptions | None = None
     """A critic that makes the autoencoder's images sharp; None: none."""
     net: UNetOptions = field(default_factory=UNetOptions)
@@ -56,12 +59,17 @@ class LatentDdpmOptions:
     """How unlikely each cell is: window, stride, draws, mean over steps, weight."""
     percentile: Annotated[float, Field(gt=0, lt=100)] = 97.5
     """Share of healthy brain cells, in percent, whose score lies below the threshold."""
+    per_location: bool = False
+    """A threshold for each latent place instead of one for all: images must lie on one grid."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
     """Share of the images, the last ones, that only set the threshold; 0: all train and set it."""
     repaint: Repaint = field(default_factory=Repaint)
     """How flagged cells are sampled anew."""
     requantise: bool = True
-    """Replace repainted cells by their nearest code before decoding."""
+    """Replace repainted cells by their nearest code before decoding; only the encoding
+    ``quantised`` can do without."""
+    slice_score: SliceScore = field(default_factory=SliceScore)
+    """One number for each slice."""
     augment: Augment | None = None
     """Random changes of the training images."""
     copies: Count = 1
@@ -71,17 +79,10 @@ class LatentDdpmOptions:
 
     def __post_init__(self) -> None:
         """Refuse steps that the schedule lacks, and codebooks too large for the cache."""
-        if self.repaint.start >= self.steps or self.repaint.steps > self.repaint.start + 1:
-            raise UsageError(
-                f"latent_ddpm: repaint in {self.repaint.steps} steps from step "
-                f"{self.repaint.start} of {self.steps}; start below {self.steps} and take at most "
-                "start + 1 steps"
-            )
+        self.repaint.check(self.steps)
         self.scorer.check(self.steps)
-        if self.autoencoder.sizes.codes > LARGEST_CACHED:
-            raise UsageError(
-                f"latent_ddpm: {self.autoencoder.sizes.codes} codes; use at most {LARGEST_CACHED}"
-            )
+        codes = self.autoencoder.sizes.codes
+        self.encoding.check(requantise=self.requantise, critic=self.critic is not None, codes=codes)
 
 
 OURS: dict[str, Any] = {
@@ -155,9 +156,9 @@ class LatentDdpm(Method):
     def __init__(self, options: LatentDdpmOptions | None = None):
         super().__init__(options)
         o = self.options
-        self.autoencoder = VqAutoencoder(o.autoencoder)
-        n = self.autoencoder.latent_channels
-        dimensions = o.autoencoder.dimensions
+        self.autoencoder = o.encoding.autoencoder(o.autoencoder)
+        n = self.encoding.channels
+        dimensions = (o.encoding.kl if o.encoding.kind == "kl" else o.autoencoder).dimensions
         net = replace(o.net, channels_in=n, channels_out=n, dimensions=dimensions, mask_head=False)
         self.denoiser = UNet(net)
         self.schedule = SCHEDULES[o.schedule](steps=o.steps, first=o.betas[0], last=o.betas[1])
@@ -165,43 +166,56 @@ class LatentDdpm(Method):
         for name in ("threshold", "perplexity", "reconstruction_error"):
             self.register_buffer(name, torch.zeros(()))
 
+    @property
+    def encoding(self) -> Encoding:
+        """From images to latents and back."""
+        return self.options.encoding.of(self.autoencoder)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over saved weights, with one threshold or with one for each latent place."""
+        self.threshold = torch.zeros_like(state["threshold"])
+        super().restore(state)
+
     # Fitting
 
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """The autoencoder on images, the denoiser on their codes, the threshold on the rest."""
         training, rest = split(batches, self.options.held_out)
-        fit_autoencoder(self.autoencoder, self.reconstruct, training, self.options.critic, minimise)
+        if self.options.encoding.kind != "downsampling":  # which has nothing to learn
+            learnt = (self.autoencoder, self.reconstruct, training, self.options.critic)
+            fit_autoencoder(*learnt, minimise)
         codes = LatentCache(training, self.encode, copies=self.options.copies)
         self.measure(codes)
-        warn_unused(float(self.perplexity), self.options.autoencoder.sizes.codes)
+        warn_unused(float(self.perplexity), self.encoding.codes)
         minimise("denoiser", self.denoiser, self.loss, codes)
         self.denoiser.eval()
         self.set_threshold(rest)
         self.mark_fitted()
 
     def reconstruct(self, batch: Batch, rng: Rng) -> tuple[Images, Images, PerItem]:
-        """Images, their reconstructions, absolute error plus commitment loss."""
-        return reconstruct(self.autoencoder, batch, self.options.augment, rng)
+        """Images as the autoencoder takes them, their reconstructions, and its loss."""
+        x, _ = augment(batch.x, batch.brain, self.options.augment, rng=rng.fork("augment"))
+        return self.encoding.reconstruct(x, rng)
 
     @torch.no_grad()
     def encode(self, batch: Batch, copy: int) -> tuple[Images, Cells]:
-        """Numbers of the codes of training images, and their brains; copy 0 is not augmented."""
+        """What is kept of training images, and their brains; copy 0 is not augmented."""
         how = self.options.augment if copy else None
         x, brain = augment(batch.x, batch.brain, how, rng=batch.rng(0, "latents", copy))
-        indices = self.autoencoder.indices(x.to(self.scale.device))
-        return indices.float(), brain_share(brain, self.autoencoder.factor) >= 0.5
+        kept = self.encoding.kept(x.to(self.scale.device))
+        return kept, brain_share(brain, self.encoding.factor) >= 0.5
 
     def measure(self, cache: LatentCache) -> None:
         """Use of the codebook, and the scale that gives latents unit standard deviation."""
-        codes = self.autoencoder.quantiser.codes
-        counts = torch.bincount(cache.x.flatten().long(), minlength=len(codes)).to(codes.device)
-        self.perplexity.fill_(perplexity(counts))
+        counts = self.encoding.counts(cache)
+        if counts is not None:
+            self.perplexity.fill_(perplexity(counts))
         if self.options.latent_scale is None:
-            self.scale.fill_(1 / deviation_of(codes, counts))
+            self.scale.fill_(1 / self.encoding.deviation(cache, counts))
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
-        """Mean squared error of the predicted noise on a batch of cached codes, per image."""
-        z = self.scale * self.autoencoder.quantiser.lookup(batch.x.long())
+        """Mean squared error of the predicted noise on a batch of cached latents, per image."""
+        z = self.scale * self.encoding.drawn(batch.x, rng)
         eps = rng.normal_like(z)
         t = rng.integers(0, self.options.steps).to(z.device)
         guess = self.predict_eps(self.schedule.add_noise(z, eps, t), t)
@@ -209,16 +223,17 @@ class LatentDdpm(Method):
 
     @torch.no_grad()
     def set_threshold(self, batches: Batches) -> None:
-        """Score that the wanted share of healthy brain cells does not exceed."""
-        scores, errors = [], []
+        """Score that the wanted share of healthy brain cells does not exceed, here or anywhere."""
+        scores, cells, errors = [], [], []
         for batch in batches.in_order(16):
             x, brain = batch.x.to(self.scale.device), batch.brain.to(self.scale.device)
-            z = self.autoencoder.encode(x)
-            score = self.score(self.scale * z, rng=batch.rng(0, "threshold"))
-            inside = brain_share(brain, self.autoencoder.factor) >= 0.5
-            scores.append(score[inside].cpu())
-            errors.append((self.autoencoder.decode(z) - x).abs()[brain.expand_as(x)].cpu())
-        self.threshold.fill_(percentile(torch.cat(scores), self.options.percentile))
+            z = self.encoding.latents(x)
+            scores.append(self.score(self.scale * z, rng=batch.rng(0, "threshold")).cpu())
+            cells.append((brain_share(brain, self.encoding.factor) >= 0.5).cpu())
+            errors.append((self.encoding.images(z) - x).abs()[brain.expand_as(x)].cpu())
+        how = limits_by_place if self.options.per_location else limit
+        found = how(torch.cat(scores), torch.cat(cells), self.options.percentile)
+        self.threshold = torch.as_tensor(found).to(self.scale)
         self.reconstruction_error.fill_(float(torch.cat(errors).mean()))
 
     # Detection
@@ -237,18 +252,29 @@ class LatentDdpm(Method):
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Score the cells, sample the unlikely ones anew, decode, compare."""
         self.check_fitted()
-        z = self.scale * self.autoencoder.encode(x)
+        z = self.scale * self.encoding.latents(x)
         score = self.score(z, rng=rng.fork("score"))
-        mask = (score > self.threshold) & (brain_share(brain, self.autoencoder.factor) > 0)
-        reference = self.autoencoder.decode(z / self.scale)
+        check_places(self.threshold, score)
+        mask = (score > self.threshold) & (brain_share(brain, self.encoding.factor) > 0)
+        reference = self.encoding.images(z / self.scale)
         healthy = self.decoded(self.repainted(z, mask, rng=rng.fork("repaint")), mask, reference)
         before = x if self.options.map.reference == "input" else reference
-        anomaly = self.anomaly_map(before - healthy, mask, score) * brain
-        return Detection(anomaly=anomaly, healthy=healthy.clamp(0, 1) * brain)
+        how, factor = self.options.map, self.encoding.factor
+        anomaly = how(before - healthy, mask, score, factor=factor) * brain
+        bound = partial(self.bound, z, rng=rng.fork("score"))
+        whole = self.options.slice_score(score, anomaly, brain, bound=bound)
+        return Detection(anomaly=anomaly, healthy=healthy.clamp(0, 1) * brain, score=whole)
+
+    def bound(self, z: Latents, *, rng: Rng) -> PerItem:
+        """Bound on how unlikely each scaled latent is, from all steps of the schedule."""
+        o = self.options
+        asked = (o.scorer, self.predict_eps, z)
+        return o.slice_score.bound(*asked, schedule=self.schedule, rng=rng)
 
     def passes(self, size: tuple[int, ...]) -> int:
-        """The score, and the repainting where anything is flagged."""
-        return self.options.scorer.calls(self.schedule) + self.options.repaint.calls
+        """The scores, and the repainting where anything is flagged."""
+        o, asked = self.options, (self.options.scorer, self.schedule)
+        return o.scorer.calls(self.schedule) + o.slice_score.calls(*asked) + o.repaint.calls
 
     def repainted(self, z: Latents, mask: Cells, *, rng: Rng) -> Latents:
         """Latents with their flagged cells sampled anew; the others are the same to the bit."""
@@ -267,12 +293,7 @@ class LatentDdpm(Method):
             return reference
         z = z[rows] / self.scale
         if self.options.requantise:
-            codebook = self.autoencoder.quantiser
-            z = torch.where(mask[rows], codebook.lookup(codebook.nearest(z)), z)
+            z = torch.where(mask[rows], self.encoding.snapped(z), z)
         healthy = reference.clone()
-        healthy[rows] = self.autoencoder.decode(z)
+        healthy[rows] = self.encoding.images(z)
         return healthy
-
-    def anomaly_map(self, difference: Images, mask: Cells, score: Scores) -> AnomalyMap:
-        """The map that the options ask for, at the pixels of ``difference``."""
-        return self.options.map(difference, mask, score, factor=self.autoencoder.factor)

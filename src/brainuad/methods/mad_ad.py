@@ -1,6 +1,6 @@
 """MAD-AD: masked latent diffusion that finds, then replaces, the latent cells that look noisy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
@@ -10,52 +10,17 @@ from torch.nn import functional as F
 
 from brainuad import training_published
 from brainuad.autoencoder import Latents
-from brainuad.difference import Sign, one_sided
 from brainuad.latent_method import Cells, LatentMethod, LatentOptions
 from brainuad.method import Batch, Batches, Detection, Minimise
 from brainuad.noise import PatchLaw, brain_cells, draw_patches, patch_noise
 from brainuad.rng import Rng
 from brainuad.sample import MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
-from brainuad.smooth import gaussian_blur
-from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
+from brainuad.types import Brain, Images, PerItem, UsageError
 from brainuad.unet import mad_ad_unet
+from brainuad.walk_map import MapOptions
 
 __all__ = ["MadAd"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MapOptions:
-    """How the healthy counterpart becomes an anomaly map (section "anomaly map" of the paper)."""
-
-    source: Literal["image", "latent", "mask"] = "image"
-    """Compare decoded images, latents, or take the mean predicted mask over the steps."""
-    reference: Literal["reconstruction", "input"] = "reconstruction"
-    """What the healthy image is compared with: the autoencoder's reconstruction, or the input."""
-    squared: bool = False
-    """Squared difference (paper) or absolute difference (released code)."""
-    sign: Sign = "absolute"
-    """Which differences count: both, only darker, or only brighter than healthy."""
-    clip: float = 0.25
-    """Differences are cut here and divided by it; intensities run from -1 to 1. 0: no cut. A
-    predicted mask is a share already and is not cut."""
-    smooth_px: tuple[float, ...] = (5.0,)
-    """Standard deviations in pixels of the Gaussians; several: the mean of the smoothed maps."""
-    gate: bool = False
-    """Keep the map only near cells that were flagged at some step."""
-
-    def __post_init__(self) -> None:
-        """Refuse settings that the source has no use for."""
-        if self.source == "image":
-            return
-        ignored = {"sign": self.sign != "absolute", "reference": self.reference == "input"}
-        ignored["squared"] = self.squared and self.source == "mask"
-        wrong = [name for name, given in ignored.items() if given]
-        if wrong:
-            raise UsageError(
-                f"mad_ad: map.{wrong[0]} has no meaning for a map from the {self.source}; leave it "
-                "out, or take the map from the image"
-            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +81,26 @@ PAPER = {
 }
 
 
+CODE = {
+    **PAPER,
+    "patches": {"shared": True, "brain_rule": "block"},
+    "mask_loss": "mse",
+    "mask_weight": 0.001,
+}
+RELEASED_CHANGES = {
+    **dict.fromkeys(["gamma", "bias", "noise"], 0.0),
+    "mirror": False,
+    "rotation_deg": 5.0,
+    "translation_px": 8.0,
+    "brightness": 0.1,
+    "contrast": 0.1,
+    "constant": True,
+}
+"""The released code's changes, each with probability 0.5; shifts are for slices of 256 pixels."""
+COPIES = 4
+"""Of each slice in the cache; the preset's training has as many times fewer epochs."""
+
+
 class MadAd(LatentMethod):
     """Masked diffusion for unsupervised brain anomaly detection.
 
@@ -126,7 +111,8 @@ class MadAd(LatentMethod):
 
     Masks follow the paper: 1 = noised. The published code stores the opposite.
 
-    Preset ``paper`` follows the paper's text, ``code`` the released code. No source states for the
+    Preset ``paper`` follows the paper's text, ``code`` the released code, ``code-augmented`` the
+    same with its augmentation, which a slip in a call makes constant. No source states for the
     paper: size of the denoiser, patch probabilities and their drawing once per batch, brain share
     of a noisable cell, weight of the mask loss, eta, intensity scale and smoothing of the map.
     These values of the preset are choices of this package.
@@ -156,12 +142,8 @@ class MadAd(LatentMethod):
             "patches": {"probabilities": [0.25, 0.25, 0.25, 0.25], "shared": True},
             "map": {"reference": "input", "squared": True, "clip": 0.2},
         },
-        "code": {
-            **PAPER,
-            "patches": {"shared": True, "brain_rule": "block"},
-            "mask_loss": "mse",
-            "mask_weight": 0.001,
-        },
+        "code": CODE,
+        "code-augmented": {**CODE, "augment": RELEASED_CHANGES, "copies": COPIES},
     }
 
     def __init__(self, options: MadAdOptions | None = None):
@@ -220,7 +202,8 @@ class MadAd(LatentMethod):
         z = self.scale * self.autoencoder.encode(2 * x - 1)[0]
         walk = self.heal(z, rng=rng)
         reference, healthy = self.decode_pair(z, walk)
-        anomaly = self.anomaly_map(x, reference, healthy, z, walk) * brain
+        shown = (2 * x - 1, reference, healthy)
+        anomaly = self.options.map(shown, z, walk, pixel_mm=self.pixel_mm) * brain
         return Detection(anomaly=anomaly, healthy=((healthy + 1) / 2).clamp(0, 1) * brain)
 
     def passes(self, size: tuple[int, ...]) -> int:
@@ -251,40 +234,3 @@ class MadAd(LatentMethod):
         if changed.any():
             healthy[changed] = self.autoencoder.decode(walk.final[changed] / self.scale)
         return reference, healthy
-
-    def anomaly_map(
-        self, x: Images, reference: Images, healthy: Images, z: Latents, walk: MaskedWalk
-    ) -> AnomalyMap:
-        """Cut, smoothed difference, as the map options say; in [0, 1] where it is cut."""
-        how = self.options.map
-        if how.source == "mask":
-            difference = upsample(walk.probability, x)
-        elif how.source == "latent":
-            difference = upsample((z - walk.final).abs().mean(1, keepdim=True), x)
-        else:
-            before = reference if how.reference == "reconstruction" else 2 * x - 1
-            difference = one_sided(before - healthy, how.sign).mean(1, keepdim=True)
-        size = difference if how.source == "mask" else cut(difference, how)
-        anomaly = smoothed(size, how.smooth_px)
-        return anomaly * upsample(dilated(walk.flagged), x) if how.gate else anomaly
-
-
-def cut(difference: AnomalyMap, how: MapOptions) -> AnomalyMap:
-    """min(d, clip) / clip, with d squared first where asked for."""
-    value = difference.square() if how.squared else difference
-    return value.clamp(max=how.clip) / how.clip if how.clip else value
-
-
-def smoothed(anomaly: AnomalyMap, sigmas: Sequence[float]) -> AnomalyMap:
-    """Mean of the map blurred with each Gaussian."""
-    return torch.stack([gaussian_blur(anomaly, s) for s in sigmas]).mean(0)
-
-
-def dilated(flagged: Cells) -> Latents:
-    """Flagged cells and their neighbours, as 0 and 1."""
-    return F.max_pool2d(flagged.float(), 3, stride=1, padding=1)
-
-
-def upsample(cells: Latents, x: Images) -> AnomalyMap:
-    """Latent cells brought to the pixels of ``x``, each cell a constant block."""
-    return F.interpolate(cells, size=x.shape[2:], mode="nearest")

@@ -1,13 +1,15 @@
 """REFLECT: a straight flow in latent space from corrupted to healthy, followed in one step."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from brainuad import training_published
@@ -24,6 +26,8 @@ from brainuad.unet import UNet, mad_ad_options
 __all__ = ["Reflect"]
 
 Share = Annotated[float, Field(ge=0, le=1)]
+SECOND = "second"
+"""Name of the second stage of the flow."""
 TIMES = 1000
 """The time sinusoid of the net is made for steps 0 to 1000."""
 
@@ -69,6 +73,11 @@ class ReflectOptions(LatentOptions):
     """Dropout in every residual block of the net."""
     corruption: CorruptionLaw = field(default_factory=CorruptionLaw)
     """How latents are corrupted in training."""
+    second: bool = False
+    """A second stage of training (REFLECT-2): from there on, the net learns the straight line to
+    where the net of the first stage leads a corrupted latent, instead of to the healthy one."""
+    second_steps: Annotated[int, Field(ge=1)] = 5
+    """Euler steps of the net of the first stage in the second one."""
     steps: Annotated[int, Field(ge=1)] = 1
     """Euler steps of detection."""
     map: ReflectMap = field(default_factory=ReflectMap)
@@ -106,7 +115,9 @@ class Reflect(LatentMethod):
     title = "REFLECT, straight flow to healthy latents"
     paper = "Beizaee et al. 2025, MICCAI, arXiv 2508.02889"
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 0.35, "flow": 0.65}
-    train_with: ClassVar[Mapping[str, Any]] = {"lr": {"autoencoder": 1e-3, "flow": 2e-3}}
+    train_with: ClassVar[Mapping[str, Any]] = {
+        "lr": {"autoencoder": 1e-3, "flow": 2e-3, SECOND: 2e-3}
+    }
     train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.REFLECT
     Options = ReflectOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -115,6 +126,8 @@ class Reflect(LatentMethod):
         "small-dark": {**SMALL, "map": {"sign": "dark"}},
         "tiny": {"autoencoder": {"preset": "tiny"}, "size": "tiny"},
         "paper": PAPER,
+        "paper-2": {**PAPER, "second": True},
+        "paper-f4": {**PAPER, "autoencoder": {"preset": "kl-f4"}},
     }
 
     def __init__(self, options: ReflectOptions | None = None):
@@ -125,19 +138,48 @@ class Reflect(LatentMethod):
 
     # Fitting
 
+    @classmethod
+    def stages_with(cls, options: ReflectOptions) -> Mapping[str, float]:
+        """The second stage gets as much time as the first one of the flow."""
+        second = {SECOND: cls.stages["flow"]} if options.second else {}
+        return {**cls.stages, **second}
+
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
-        """Two stages: the autoencoder on images, then the flow on cached latents."""
+        """The autoencoder on images, then the flow on cached latents, once or twice."""
         latents = self.fit_autoencoder(batches, minimise=minimise)
         minimise("flow", self.net, self.loss, latents)
+        if self.options.second:
+            first = copy.deepcopy(self.net).eval().requires_grad_(False)
+            minimise(SECOND, self.net, partial(self.second_loss, first), latents)
         self.mark_fitted()
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Squared error of the velocity at a random time of each image, mean over the cells."""
+        healthy, sick = self.pair(batch, rng)
+        return self.straight(sick, healthy, rng)
+
+    def second_loss(self, first: nn.Module, batch: Batch, rng: Rng) -> PerItem:
+        """The same, with the end of the first net's flow in the place of the healthy latent.
+
+        References:
+            Liu, Gong, Liu 2023, "Flow Straight and Fast", ICLR, arXiv 2209.03003 (reflow).
+        """
+        _, sick = self.pair(batch, rng)
+        with torch.no_grad():
+            end = followed(first, sick, self.options.second_steps)
+        return self.straight(sick, end, rng)
+
+    def pair(self, batch: Batch, rng: Rng) -> tuple[Latents, Latents]:
+        """Latents of a cached batch, healthy and corrupted."""
         healthy = self.sampled(batch.x, rng.fork("z"))
-        sick = corrupted(self.options.corruption, healthy, batch.brain, rng=rng.fork("corrupt"))
-        time = rng.fork("time").uniform().to(healthy)
-        z = sick + time.reshape(-1, 1, 1, 1) * (healthy - sick)
-        error = self.net(z, TIMES * time) - (healthy - sick)
+        law = self.options.corruption
+        return healthy, corrupted(law, healthy, batch.brain, rng=rng.fork("corrupt"))
+
+    def straight(self, start: Latents, end: Latents, rng: Rng) -> PerItem:
+        """Squared error of the net on the straight line between latents, at a random time."""
+        time = rng.fork("time").uniform().to(start)
+        z = start + time.reshape(-1, 1, 1, 1) * (end - start)
+        error = self.net(z, TIMES * time) - (end - start)
         return error.square().flatten(1).mean(1)
 
     # Detection
@@ -157,11 +199,8 @@ class Reflect(LatentMethod):
         return self.options.steps
 
     def corrected(self, z: Latents) -> Latents:
-        """Where the flow leads from ``z``: Euler steps from time 0 to 1."""
-        for step in range(self.options.steps):
-            time = torch.full((len(z),), TIMES * step / self.options.steps, device=z.device)
-            z = z + self.net(z, time) / self.options.steps
-        return z
+        """Where the flow leads from ``z``."""
+        return followed(self.net, z, self.options.steps)
 
     def anomaly_map(self, dx: Images, dz: Latents) -> AnomalyMap:
         """Weighted sum of the cut, smoothed differences of images and latents, in [0, 1].
@@ -177,6 +216,14 @@ class Reflect(LatentMethod):
         cells = gaussian_blur(cut(dz.abs().mean(1, keepdim=True), how.clip), how.latent_smooth)
         latent = F.interpolate(cells, size=dx.shape[2:], mode="bilinear") * share(signed, size)
         return (1 - how.latent_share) * signed + how.latent_share * latent
+
+
+def followed(net: nn.Module, z: Latents, steps: int) -> Latents:
+    """Where the velocity of a net leads from ``z``: Euler steps from time 0 to 1."""
+    for step in range(steps):
+        time = torch.full((len(z),), TIMES * step / steps, device=z.device)
+        z = z + net(z, time) / steps
+    return z
 
 
 def cut(difference: AnomalyMap, clip: float) -> AnomalyMap:
