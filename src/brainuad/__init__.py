@@ -5,7 +5,7 @@ unlike a healthy brain it is::
 
     import brainuad
 
-    detector = brainuad.load("my-detector")
+    detector = brainuad.load("t1")
     found = detector.detect("sub-01_T1w.nii.gz")
     found.save("out")
 """
@@ -48,7 +48,7 @@ __all__ = ["__version__", "load", *sorted(_HOME)]  # noqa: PLE0604
 
 
 def load(folder: Any) -> "Detector":
-    """The detector that lies in a folder made by ``brainuad fit``."""
+    """A detector: a shipped one by name, such as ``t1``, or a folder made by ``brainuad fit``."""
     from brainuad.detector import Detector
 
     return Detector.load(folder)

@@ -24,6 +24,7 @@ from brainuad.postprocess import Postprocess, scan_score
 from brainuad.prepare import Prepared, Recipe, prepare_scan
 from brainuad.prepare import recipe as named_recipe
 from brainuad.scan import Scan
+from brainuad.shipped import detector_folder
 from brainuad.store import Store
 from brainuad.train import TrainSettings
 from brainuad.types import DataError, UsageError
@@ -266,13 +267,14 @@ class Detector:
 
     @classmethod
     def load(cls, folder: Path | str, *, thresholds: bool = True) -> "Detector":
-        """Read a detector folder; without its thresholds it can be calibrated again.
+        """Read a folder, or a shipped detector; without thresholds it can be calibrated again.
 
         Raises:
             MissingError: the folder or one of its parts is not there.
             DataError: a part is damaged, or parts do not belong together.
         """
-        parts = read_detector(Path(folder))
+        folder = detector_folder(folder)
+        parts = read_detector(folder)
         config = DetectorConfig.from_dict(parts.config, where=f"{folder}/detector.yaml")
         method = new_method(config)
         own, normative = split_state(parts.state, config.normative)

@@ -14,6 +14,7 @@ from brainuad.config import seconds, to_dict
 from brainuad.detector import Detector
 from brainuad.detector_config import training_settings
 from brainuad.method import Batch, Batches, Loss, method_class, preset_options
+from brainuad.shipped import find_detector
 from brainuad.train import TrainSettings
 from brainuad.types import UsageError
 
@@ -31,13 +32,20 @@ class Entry:
     """Optimiser steps of each stage; None leaves the settings alone."""
     time_budget: float | None = None
     """Seconds of training; None leaves the settings alone."""
+    detector: Path | None = None
+    """A fitted detector, instead of one that is fitted for the task."""
 
     @classmethod
     def parse(cls, text: str) -> "Entry":
-        """An entry written ``method[:preset][@steps or @duration]``.
+        """An entry written ``method[:preset][@steps or @duration]``, or a detector.
 
-        Examples: ``intensity:dark``, ``dae@2000``, ``mad_ad:small@25m``.
+        Examples: ``intensity:dark``, ``dae@2000``, ``mad_ad:small@25m``; ``t1`` (shipped),
+        ``runs/my-detector`` (a folder).
         """
+        folder = find_detector(text.strip())
+        if folder is not None:
+            config = Detector.load(folder, thresholds=False).config
+            return cls(method=config.method, preset=config.preset, detector=folder)
         found = re.fullmatch(r"([^:@]+)(?::([^:@]+))?(?:@([^:@]+))?", text.strip())
         if found is None:
             raise UsageError(
@@ -58,7 +66,8 @@ class Entry:
     @property
     def label(self) -> str:
         """Name for folders and tables."""
-        return f"{self.method}-{self.preset}"
+        own = f"{self.method}-{self.preset}"
+        return own if self.detector is None else self.detector.resolve().name
 
     def settings(self, common: TrainSettings) -> TrainSettings:
         """How this entry is trained: as suits the method, then as ``common`` says otherwise."""
@@ -107,9 +116,11 @@ def fitted(
         progress: show bars.
         earlier: a detector of another run on the same healthy scans, used where it exists.
     """
-    if (folder / "detector.yaml").is_file():
+    if entry.detector is not None:
+        detector = _checked_earlier(Detector.load(entry.detector), task, entry.detector)
+    elif (folder / "detector.yaml").is_file():
         return _checked(Detector.load(folder), entry, settings, folder)
-    if earlier is not None and (earlier / "detector.yaml").is_file():
+    elif earlier is not None and (earlier / "detector.yaml").is_file():
         detector = _checked_earlier(Detector.load(earlier), task, earlier)
     else:
         detector = Detector.create(

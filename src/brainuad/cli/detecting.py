@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 EXAMPLES = """
 [bold]Examples[/bold]
 
+  brainuad detect -i sub-01_T1w.nii.gz -o out
+
   brainuad detect -i sub-01_T1w.nii.gz -o out -m my-detector
 
   brainuad detect -i raw/*_T1w.nii.gz -o out -m my-detector --device cuda --level minimal
@@ -56,8 +58,13 @@ def detect(
     out: Out,
     model: Annotated[
         Path,
-        typer.Option("--model", "-m", metavar="DETECTOR", help="Folder made by brainuad fit."),
-    ],
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="DETECTOR",
+            help="A shipped detector by name (brainuad info), or a folder made by brainuad fit.",
+        ),
+    ] = Path("t1"),
     brain: Annotated[
         list[Path] | None,
         typer.Option(metavar="MASK...", help="Brain masks, one for each scan, on its grid."),

@@ -126,7 +126,9 @@ def training(**given: Any) -> dict[str, Any]:
 def calibrate(
     *,
     scans: Scans,
-    model: Annotated[Path, typer.Option("--model", "-m", metavar="DETECTOR", help="Its folder.")],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", metavar="DETECTOR", help="Its folder or name.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write to this folder instead.")
     ] = None,
@@ -143,7 +145,10 @@ def calibrate(
     """
     from brainuad.cli.inputs import sources
     from brainuad.detector import Detector
+    from brainuad.types import UsageError
 
+    if out is None and not model.is_dir():
+        raise UsageError(f"{model}: not a folder of your own; say with --out where it shall go")
     # Thresholds that hold no longer are the reason to come here.
     detector = Detector.load(model, thresholds=False)
     found = sources(scans)
