@@ -112,6 +112,15 @@ def test_a_normative_model_is_saved_and_changes_the_map(normed, detector, tmp_pa
     assert not np.array_equal(found.anomaly, detector.detect_prepared(scan).anomaly)
 
 
+def test_another_contrast_is_refused_unless_forced(normed):
+    scan = person("sub-02")
+    inverted = dataclasses.replace(scan, voxels=np.where(scan.brain, 255 - scan.voxels, 0))
+    with pytest.raises(DataError, match="does not look like the T1w scans"):
+        normed.detect(inverted)
+    assert normed.detect(inverted, force=True).anomaly.max() > 0
+    assert normed.detect(scan).anomaly.max() > 0
+
+
 # Folder
 
 

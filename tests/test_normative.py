@@ -25,7 +25,7 @@ def scan(voxels, brain=None):
 def model(values, options=PLAIN, brains=None):
     normer = Normer(options, values[0].shape)
     for n, value in enumerate(values):
-        normer.add(value, np.ones(value.shape, bool) if brains is None else brains[n])
+        normer.add(value, scan(np.abs(value), None if brains is None else brains[n]))
     return normer.finish()
 
 
@@ -128,6 +128,8 @@ def test_its_arrays_travel_among_the_weights():
     assert isinstance(back, Normative)
     assert np.array_equal(back.mean, made.mean)
     assert np.array_equal(back.deviation, made.deviation)
+    assert np.array_equal(back.image, made.image)
+    assert back.likeness == made.likeness
 
 
 def test_weights_that_do_not_fit_the_settings_are_refused():
@@ -170,3 +172,38 @@ def test_a_method_without_counterparts_cannot_give_residuals():
     made = model([np.zeros(SHAPE, np.float32)] * 2)
     with pytest.raises(DataError, match="gives no healthy counterpart; set normative.of to map"):
         made.map(scan(np.ones(SHAPE)), np.zeros(SHAPE, np.float32), None)
+
+
+# Contrast
+
+
+def people(n, rng):
+    """Scans that share their anatomy."""
+    anatomy = np.linspace(0.1, 0.9, np.prod(SHAPE)).reshape(SHAPE)
+    return [scan(anatomy + rng.normal(0, 0.05, SHAPE)) for _ in range(n)]
+
+
+def test_the_mean_image_and_the_least_likeness_are_those_of_the_scans():
+    scans = people(8, np.random.default_rng(9))
+    normer = Normer(PLAIN, SHAPE)
+    for one in scans:
+        normer.add(np.zeros(SHAPE, np.float32), one)
+    made = normer.finish()
+    mean = np.mean([s.voxels for s in scans], 0)
+    assert np.allclose(made.image, mean, atol=1e-3)
+    found = [np.corrcoef(s.voxels.ravel(), mean.ravel())[0, 1] for s in scans]
+    assert made.likeness == pytest.approx(min(found), abs=1e-3)
+
+
+def test_another_contrast_is_refused_and_the_same_is_not():
+    rng = np.random.default_rng(10)
+    normer = Normer(PLAIN, SHAPE)
+    for one in people(8, rng):
+        normer.add(np.zeros(SHAPE, np.float32), one)
+    made = normer.finish()
+    same = people(1, rng)[0]
+    assert made.check_contrast(same, "d") > made.likeness - 0.1
+    with pytest.raises(DataError, match=r"does not look like the T1w scans that detector d knows"):
+        made.check_contrast(scan(1 - same.voxels), "d")
+    with pytest.raises(DataError, match=r"correlation 0\.00"):
+        made.check_contrast(scan(np.full(SHAPE, 0.5)), "d")

@@ -170,32 +170,28 @@ class Detector:
         scan: Scan | Path | str,
         *,
         brain: Path | str | None = None,
-        seed: int = 0,
-        batch_size: int = 16,
-        device: str = "cpu",
-        rate: float = RATE,
+        force: bool = False,
+        **options: Any,
     ) -> Finding:
         """Anomalies of one scan, on the scan's own grid.
 
         Args:
             scan: a NIfTI file, or a scan that was read already.
             brain: brain mask on the scan's grid; found by the recipe when not given.
-            seed: of the run; the scan's name is mixed in, so cohorts need one seed only.
-            batch_size: slices at once; does not change the result.
-            device: ``cpu``, ``cuda:0``, ``mps``; never another than asked for.
-            rate: healthy voxel false-positive rate whose threshold makes the mask.
+            force: go on where the scan looks unlike those that the detector knows.
+            options: seed, batch size, device and rate, see :meth:`detect_prepared`.
 
         Raises:
-            DataError: the scan cannot be used, or the modality is another than fitted on.
+            DataError: the scan cannot be used, or is of another modality or contrast.
         """
         if not isinstance(scan, Scan):
             scan = read_scan(scan, brain=brain)
         elif brain is not None:
             raise UsageError(f"{scan.subject}: give the brain mask to read_scan, not to detect")
         prepared = prepare_scan(self.config.accepted(scan, self.name), self.config.recipe)
-        return self.detect_prepared(
-            prepared, seed=seed, batch_size=batch_size, device=device, rate=rate
-        )
+        if self.normative is not None and not force:
+            self.normative.check_contrast(prepared.scan, self.name)
+        return self.detect_prepared(prepared, **options)
 
     def detect_prepared(
         self,
@@ -206,18 +202,20 @@ class Detector:
         device: str = "cpu",
         rate: float = RATE,
     ) -> Finding:
-        """As :meth:`detect`, for a scan that this detector's recipe prepared already."""
+        """As :meth:`detect`, for a scan that this detector's recipe prepared already.
+
+        Args:
+            prepared: the scan.
+            seed: of the run; the scan's name is mixed in, so cohorts need one seed only.
+            batch_size: slices at once; does not change the result.
+            device: ``cpu``, ``cuda:0``, ``mps``; never another than asked for.
+            rate: healthy false-positive rate whose threshold makes the mask.
+        """
         started = time.perf_counter()
-        found = canonical_maps(
-            self.method,
-            prepared.scan,
-            view=self.config.view,
-            seed=seed,
-            batch_size=batch_size,
-            device=device,
-        )
+        how: Any = {"view": self.config.view, "batch_size": batch_size, "device": device}
+        found = canonical_maps(self.method, prepared.scan, seed=seed, **how)
         anomaly, brain = found.anomaly, brain_of(prepared.scan)
-        if self.normative is not None:
+        if self.normative:
             anomaly = self.normative.map(prepared.scan, anomaly, found.healthy)
         anomaly = self.config.postprocess.apply(anomaly, brain, prepared.scan.spacing)
         score = scan_score(anomaly, brain)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from brainuad.encoding import brain_of
 from brainuad.method import Method
 from brainuad.normative import Normative, NormativeOptions, Normer
 from brainuad.pool import Pool
@@ -94,7 +93,7 @@ def normative_of(
     def compared(subject: str) -> None:
         scan = store.scan(subject)
         maps = canonical_maps(method, scan, view=view, seed=0, batch_size=16, device=device)
-        normer.add(options.compared(scan, maps.anomaly, maps.healthy), brain_of(scan))
+        normer.add(options.compared(scan, maps.anomaly, maps.healthy), scan)
 
     normer = Normer(options, store.shape)
     pool = Pool(1, progress=progress)

@@ -7,7 +7,7 @@ what remains is unusual there. Needs scans that are aligned to one grid.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,12 +18,15 @@ from brainuad.difference import Sign
 from brainuad.encoding import brain_of
 from brainuad.postprocess import median
 from brainuad.scan import Scan
-from brainuad.types import DataError, Mask, UsageError, Volume
+from brainuad.types import DataError, UsageError, Volume
 
 __all__ = ["PREFIX", "Normative", "NormativeOptions", "Normer"]
 
 PREFIX = "normative."
 """Names of its arrays among a detector's weights start with this."""
+ARRAYS = ("mean", "deviation", "image", "likeness")
+SLACK = 0.2
+"""A scan may be less like the healthy mean than the least like of the healthy ones, by this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,20 +92,25 @@ class NormativeOptions:
 
 
 class Normer:
-    """Takes what is compared of healthy scans one at a time (Welford); memory does not grow."""
+    """Takes what is compared of healthy scans one at a time (Welford); keeps the scans as well."""
 
     def __init__(self, options: NormativeOptions, shape: tuple[int, ...]):
         self.options = options
         self.count = np.zeros(shape)
         self.mean = np.zeros(shape)
         self.squares = np.zeros(shape)
+        self.image = np.zeros(shape)
+        self.scans: list[Scan] = []
 
-    def add(self, value: Volume, brain: Mask) -> None:
-        """Count one healthy scan where it has brain."""
+    def add(self, value: Volume, scan: Scan) -> None:
+        """Count one healthy scan where it has brain; ``value`` is what is compared."""
+        brain = brain_of(scan)
         self.count += brain
         step = np.where(brain, value - self.mean, 0)
         self.mean += step / np.maximum(self.count, 1)
         self.squares += step * (value - self.mean)
+        self.image += np.where(brain, scan.voxels - self.image, 0) / np.maximum(self.count, 1)
+        self.scans.append(scan)
 
     def finish(self) -> "Normative":
         """The model of all scans so far.
@@ -123,10 +131,13 @@ class Normer:
         apart = self.squares / np.maximum(self.count, 1) + (self.mean - mean) ** 2
         deviation = np.sqrt(self._around(apart))
         covered = self.count >= o.minimum_count
+        image = np.where(covered, self.image, 0).astype(np.float16)
         return Normative(
             options=o,
             mean=np.where(covered, mean, 0).astype(np.float16),
             deviation=np.where(covered, deviation, -1).astype(np.float16),
+            image=image,
+            likeness=np.float32(min(likeness(scan, image) for scan in self.scans)),
         )
 
     def _around(self, value: np.ndarray) -> np.ndarray:
@@ -138,13 +149,48 @@ class Normer:
         return total / np.maximum(weight, 1e-6)
 
 
+def likeness(scan: Scan, image: np.ndarray) -> float:
+    """Correlation of a scan with an image, over the brain of the scan that the image knows."""
+    known = brain_of(scan) & (image > 0)
+    pair: np.ndarray = np.stack([scan.voxels[known], image[known].astype(np.float32)])
+    if pair.shape[1] < 2 or not (pair.std(axis=1) > 0).all():
+        return 0.0
+    return float(np.corrcoef(pair)[0, 1])
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normative:
-    """Mean and standard deviation over healthy people at each place; deviation < 0: unknown."""
+    """What healthy people show at each place.
+
+    Attributes:
+        options: how it was made.
+        mean: of what is compared.
+        deviation: standard deviation of the same; < 0 where too few healthy people have brain.
+        image: mean of the scans themselves.
+        likeness: least correlation of one of these scans with ``image``.
+    """
 
     options: NormativeOptions
     mean: np.ndarray
     deviation: np.ndarray
+    image: np.ndarray
+    likeness: Any
+
+    def check_contrast(self, scan: Scan, who: str) -> float:
+        """How like the healthy mean a prepared scan is, in -1 .. 1.
+
+        Raises:
+            DataError: so little that it must be of another contrast, or badly aligned.
+        """
+        found = likeness(scan, self.image)
+        if found < float(self.likeness) - SLACK:
+            raise DataError(
+                f"{scan.subject}: does not look like the {scan.modality} scans that detector {who} "
+                f"knows (correlation {found:.2f} with their mean, theirs is {self.likeness:.2f} or "
+                "more): another contrast, no brain, or badly aligned; choose another detector, or "
+                "force it"
+            )
+        return found
 
     def map(self, scan: Scan, anomaly: Volume, healthy: Volume | None) -> Volume:
         """Deviations of the wanted sign in healthy standard deviations, >= 0, 0 where unknown.
@@ -167,8 +213,9 @@ class Normative:
 
     def state(self) -> dict[str, Tensor]:
         """Its arrays, to be kept among the weights."""
-        arrays = {"mean": self.mean, "deviation": self.deviation}
-        return {f"{PREFIX}{name}": torch.from_numpy(a) for name, a in arrays.items()}
+        return {
+            f"{PREFIX}{name}": torch.from_numpy(np.array(getattr(self, name))) for name in ARRAYS
+        }
 
 
 def split_state(
@@ -181,7 +228,7 @@ def split_state(
     """
     own = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
     arrays = {n.removeprefix(PREFIX): v.numpy() for n, v in state.items() if n not in own}
-    if set(arrays) != ({"mean", "deviation"} if options else set()):
+    if set(arrays) != (set(ARRAYS) if options else set()):
         raise DataError(
             f"normative: the settings {'ask for a model' if options else 'have none'}, the weights "
             f"hold {sorted(arrays) or 'none'}; fit the detector again"

@@ -85,6 +85,9 @@ def detect(
         float, typer.Option(help="Healthy false-positive rate of the mask: 0.001, 0.01 or 0.05.")
     ] = 0.01,
     batch_size: BatchSize = 16,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go on where a scan looks like another contrast.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Find anomalies in scans: map, mask, healthy counterpart, components, score and page.
@@ -107,6 +110,7 @@ def detect(
     )
     found = sources(scans, brains=brain or (), series=series, wanted=wanted)
     options = {"seed": seed, "device": device, "batch_size": batch_size, "rate": rate}
+    options |= {"force": force}
     command = partial(one, detector, out=out, level=level.value, options=options)
     paths = [source.path for source in found]
     each(paths, lambda n: command(found[n]), doing="detect", quiet=quiet)
