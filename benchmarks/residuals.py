@@ -1,109 +1,92 @@
-"""The same trained nets judged by other residuals: one table.
+"""The same trained nets judged by other residuals, on slices of mednist-sprites: one table.
 
-Usage: python benchmarks/residuals.py NAME FAMILY --out FOLDER [--methods dae ddpm ...]
+Usage: python benchmarks/residuals.py FAMILY [--cases 60] [--methods dae ddpm cddpm]
 
-NAME is the benchmark and FAMILY the folder that benchmarks/family.py made for it. Nothing is
-trained; calibration, detection and evaluation are done anew for every residual. A stopped run goes
-on. The factor by the Mahalanobis distance is for the methods that draw noise.
+FAMILY is the folder that ``benchmarks/family.py mednist-sprites --out FAMILY`` made. Nothing is
+trained. Of methods that draw noise, ten restorations are drawn; "x distance" is their mean's
+residual times the factor of the option ``mahalanobis``. Maps go through the detector's
+post-processing.
 """
 
 import argparse
-import csv
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from sklearn.metrics import average_precision_score
 
-from brainuad.benchmark.run import RunSettings, run_benchmark
 from brainuad.detector import Detector
-from brainuad.detector_config import merged, new_method
+from brainuad.difference import residual
+from brainuad.encoding import brain_of
+from brainuad.method import Batch, Method
+from brainuad.nifti import read_scan
+from brainuad.prepare import Prepared, prepare_scan
 from brainuad.restoration import Drawn
-from brainuad.train import TrainSettings
+from brainuad.slices import split
+from brainuad.types import AnomalyMap, Mask
 
-RESIDUALS: dict[str, dict[str, Any]] = {
-    "`l1`": {},
-    "`squared`": {"residual": "squared"},
-    "`ssim`": {"residual": "ssim"},
-    "`ssim_ensemble`": {"residual": "ssim_ensemble"},
-    "`l1`, mean of 10": {"mahalanobis": 10},
-    "`l1` x distance of 10": {"mahalanobis": 10},
-    "`ssim` x distance of 10": {"residual": "ssim", "mahalanobis": 10},
-}
-PLAIN = "`l1`, mean of 10"
-"""As the next one, without its factor: what drawing more alone is worth."""
-METRICS = {
-    "auprc_subject[sprite=matched]": "AUPRC, matched",
-    "auprc_subject": "AUPRC per subject",
-    "auprc_pooled": "AUPRC pooled",
-    "dice_at_fpr_0.01_pooled": "Dice at 1 %",
-    "seconds_per_scan": "s/scan",
-}
+KINDS = ("l1", "squared", "ssim", "ssim_ensemble")
+DRAWS = 10
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("name")
     parser.add_argument("family", type=Path)
-    parser.add_argument("--data", type=Path, default=Path("../shared"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cases", type=int, default=60)
     parser.add_argument("--methods", nargs="+", default=["dae", "ddpm", "cddpm"])
     return parser.parse_args()
 
 
-def judged(args: argparse.Namespace, method: str, number: int, changes: dict[str, Any]) -> Path:
-    """Results of a method of the family with some options changed."""
-    out = args.out / f"{method}-{number}"
-    if (out / "results.csv").exists():
-        return out / "results.csv"
-    detector = Detector.load(args.family / "shared" / f"{method}-small", thresholds=False)
-    config = replace(detector.config, options=merged(detector.config.options, changes))
-    twin = new_method(config)
-    twin.load_state_dict(detector.method.state_dict())
-    Detector(config, twin).save(out / "earlier" / f"{method}-small")
-    settings = RunSettings(
-        training=TrainSettings(num_threads=1),
-        workers=1,
-        progress=False,
-        common=args.out / "common",
-        detectors=out / "earlier",
-    )
-    entry = f"{method}:small@1000"
-    run_benchmark(args.name, data=args.data, out=out, methods=[entry], settings=settings)
-    return out / "results.csv"
+def cases(family: Path, count: int, detector: Detector) -> Iterator[tuple[Prepared, Mask]]:
+    """The first slices with a sprite, as the detector takes them, and the sprites."""
+    for image in sorted((family / "cases").glob("*_sprite_img.nii.gz"))[:count]:
+        scan = detector.config.accepted(read_scan(image), detector.name)
+        truth = read_scan(image.with_name(image.name.replace("_img", "_gt"))).voxels > 0
+        yield prepare_scan(scan, detector.config.recipe), truth
 
 
-def cells(path: Path) -> str:
-    with path.open(newline="") as handle:
-        rows = {row["metric"]: row for row in csv.DictReader(handle)}
-    return " | ".join(shown(rows.get(metric)) for metric in METRICS)
-
-
-def shown(row: dict[str, str] | None) -> str:
-    if row is None:
-        return "-"
-    value, low, high = (f"{float(row[k]):.3f}".removeprefix("0") for k in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]" if "auprc" in row["metric"] else value
+@torch.inference_mode()
+def maps(method: Method, batch: Batch) -> Iterator[tuple[str, AnomalyMap]]:
+    """Every map of a slice, by its name."""
+    x, brain, rng = batch.x, batch.brain, batch.rng(0, "detect")
+    healthy = method.detect(x, brain, rng=rng).healthy
+    assert healthy is not None
+    for kind in KINDS:
+        yield f"`{kind}`", residual(x, healthy, kind=kind) * brain
+    if not isinstance(method, Drawn):
+        return
+    starts = [s for n in range(DRAWS) for s in method.starts(x, rng.fork("draw", n))]
+    restored = torch.stack(method.restorations(x, brain, starts))
+    draws = restored.unflatten(0, (DRAWS, -1)).mean(1)
+    factor = method.factor(x, draws, brain)
+    for kind in KINDS:
+        size = residual(x, draws.mean(0) * brain, kind=kind) * brain
+        yield f"`{kind}`, mean of {DRAWS}", size
+        yield f"`{kind}`, mean of {DRAWS} x distance", size * factor
 
 
 def main() -> None:
     args = arguments()
     torch.set_num_threads(1)
-    factor = Drawn.factor
-    print(f"| method | residual | {' | '.join(METRICS.values())} |")
-    print("|---" * (len(METRICS) + 2) + "|")
-    for method in args.methods:
-        for number, (name, changes) in enumerate(RESIDUALS.items()):
-            kind = type(Detector.load(args.family / "shared" / f"{method}-small").method)
-            if "mahalanobis" in changes and not issubclass(kind, Drawn):
-                continue
-            if name == PLAIN:
-                Drawn.factor = lambda self, x, draws, brain: brain.float()  # type: ignore[method-assign]
-            print(
-                f"| `{method}` | {name} | {cells(judged(args, method, number, changes))} |",
-                flush=True,
-            )
-            Drawn.factor = factor  # type: ignore[method-assign]
+    print("| method | residual | AUPRC per slice | AUPRC pooled |\n|---|---|---|---|")
+    for name in args.methods:
+        detector = Detector.load(args.family / "shared" / f"{name}-small", thresholds=False)
+        found: dict[str, list[np.ndarray]] = defaultdict(list)
+        truths = []
+        for prepared, truth in cases(args.family, args.cases, detector):
+            truths.append(truth.ravel())
+            brain, spacing = brain_of(prepared.scan), prepared.scan.spacing
+            for kind, anomaly in maps(detector.method, split(prepared.scan, "axial").batch(0, 1)):
+                plane = anomaly[0].movedim(0, 2).numpy()
+                done = detector.config.postprocess.apply(plane, brain, spacing)
+                found[kind].append(prepared.to_original(done).ravel())
+        for kind, values in found.items():
+            pairs = zip(truths, values, strict=True)
+            each = np.mean([average_precision_score(*pair) for pair in pairs])
+            pooled = average_precision_score(np.concatenate(truths), np.concatenate(values))
+            print(f"| `{name}` | {kind} | {each:.3f} | {pooled:.3f} |", flush=True)
 
 
 if __name__ == "__main__":
