@@ -36,6 +36,10 @@ def made(net=None, **changes):
     return method
 
 
+def fitted() -> Svae:
+    return testing.fitted(made, "axial3")  # pyright: ignore[reportReturnType]
+
+
 def test_the_slice_alone_is_judged_and_learnt():
     """A perfect copy of the middle slice finds nothing and costs nothing, whatever lies around."""
     batch = testing.Blobs(3, "axial3").get(range(3))
@@ -60,7 +64,7 @@ def test_the_residual_is_that_of_the_slice_with_the_asked_sign(sign):
 
 @pytest.mark.parametrize("channel", [0, 2])
 def test_the_copy_depends_on_both_neighbours(channel):
-    method, batch = testing.fitted(made, "axial3"), testing.Blobs(2, "axial3").get(range(2))
+    method, batch = fitted(), testing.Blobs(2, "axial3").get(range(2))
     x = batch.x.clone()
     x[:, channel] = 0
     assert ((method.copied(x) - method.copied(batch.x)).abs() > 1e-6).flatten(1).any(1).all()

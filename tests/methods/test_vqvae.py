@@ -8,16 +8,27 @@ from brainuad.methods.latent_ddpm import LatentDdpm, LatentDdpmOptions
 from brainuad.methods.vqvae import Vqvae, VqvaeOptions
 
 
-def made(kind=Vqvae, options=VqvaeOptions, name="vqvae", **changes):
-    plain = {**preset_options(name, "tiny"), **changes}
+def made(**changes) -> Vqvae:
+    plain = {**preset_options("vqvae", "tiny"), **changes}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return kind(build(options, plain, where=name))
+        return Vqvae(build(VqvaeOptions, plain, where="vqvae"))
+
+
+def two_stages() -> LatentDdpm:
+    plain = {**preset_options("latent_ddpm", "tiny"), "held_out": 0.0}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return LatentDdpm(build(LatentDdpmOptions, plain, where="latent_ddpm"))
+
+
+def fitted(**changes) -> Vqvae:
+    return testing.fitted(lambda: made(**changes), "axial")  # pyright: ignore[reportReturnType]
 
 
 @pytest.mark.parametrize("sign", ["absolute", "dark", "bright"])
 def test_the_map_is_what_the_codes_cannot_say(sign):
-    method = testing.fitted(lambda: made(sign=sign), "axial")
+    method = fitted(sign=sign)
     batch = testing.lesioned("axial")
     found = method.detect(batch.x, batch.brain, rng=batch.rng(0))
     book = method.autoencoder.quantiser
@@ -32,13 +43,9 @@ def test_the_map_is_what_the_codes_cannot_say(sign):
 
 
 def test_it_is_the_first_stage_of_latent_ddpm():
-    ours = testing.fitted(made, "axial")
-    theirs = testing.fitted(
-        lambda: made(LatentDdpm, LatentDdpmOptions, "latent_ddpm", held_out=0.0), "axial"
-    )
-    state = theirs.autoencoder.state_dict()
-    for name, value in ours.autoencoder.state_dict().items():
-        assert torch.equal(value, state[name]), name
+    state = testing.fitted(two_stages, "axial").state_dict()
+    for name, value in fitted().autoencoder.state_dict().items():
+        assert torch.equal(value, state[f"autoencoder.{name}"]), name
 
 
 def test_training_lowers_the_loss():
@@ -71,7 +78,7 @@ def test_slices_of_any_size_are_copied(space):
 
 
 def test_with_a_critic_the_autoencoder_alone_is_kept():
-    method = testing.fitted(lambda: made(critic={"width": 4, "layers": 1, "start": 0}), "axial")
+    method = fitted(critic={"width": 4, "layers": 1, "start": 0})
     assert set(method.state_dict()) == set(made().state_dict())
 
 
