@@ -274,7 +274,10 @@ class DdpmOod(Diffusion):
 
     @torch.no_grad()
     def slice_score(self, x: Images, brain: Brain, *, rng: Rng) -> PerItem:
-        """The published score of each image: 0 for a healthy one on average, larger is less so."""
+        """The published score of each image: 0 for a healthy one on average, larger is less so.
+
+        In region ``brain`` the score of a slice with hardly any, or no, brain says nothing.
+        """
         self.check_fitted()
         return self.healthy.score(self.errors(x, brain, rng=rng))
 
