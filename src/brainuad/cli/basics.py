@@ -28,7 +28,7 @@ Sessions = Annotated[
     typer.Option("--session", metavar="LABEL...", help="Only these sessions of a BIDS data set."),
 ]
 Series = Annotated[
-    str | None, typer.Option(help="Number of the DICOM series, where a study has several.")
+    str | None, typer.Option(help="Number or UID of the DICOM series, where a study has several.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random streams; same seed, same result.")]
 Device = Annotated[

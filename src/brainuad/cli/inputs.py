@@ -32,7 +32,7 @@ def sources(
             (.tsv, .csv) with a column ``path`` and perhaps ``brain`` and ``subject``, and folders
             of NIfTI files or pictures.
         brains: brain masks, one for each scan in order, or none.
-        series: number of the DICOM series in every study that has several.
+        series: number or UID of the DICOM series in every study that has several.
         wanted: which scans of BIDS data sets; None for all.
     """
     if wanted and (wanted.participants or wanted.sessions):
