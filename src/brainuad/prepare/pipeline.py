@@ -122,6 +122,12 @@ def _through(work: Work, recipe: Recipe, steps: Sequence[Step]) -> Prepared:
     )
 
 
+def _left_out(original: Scan) -> dict[str, Any]:
+    """Files that lay with the scan and were not read, where there are any."""
+    names = original.source.left_out if original.source else ()
+    return {"left_out": names} if names else {}
+
+
 def _report(work: Work, recipe: Recipe, seconds: dict[str, float]) -> dict[str, Any]:
     original = work.original
     facts = {
@@ -133,6 +139,7 @@ def _report(work: Work, recipe: Recipe, seconds: dict[str, float]) -> dict[str, 
             "orientation": original.source.codes if original.source else "RAS",
             "spacing_mm": original.spacing,
             "brain_ml": brain_ml(original),
+            **_left_out(original),
         },
         "recipe": recipe.to_dict(),
         "recipe_hash": recipe.hash,

@@ -112,7 +112,15 @@ def recipe(name_or_path: str | Path) -> Recipe:
 
 _TO_MNI = (Brain(), Register(), Resample(), Intensity(), Checks())
 _OWN_GRID = Checks(overlap=None)
-_UNCHECKED = Checks(volume_ml=None, overlap=None, noise=None, movement=None, edge_mm=None)
+_UNCHECKED = Checks(
+    volume_ml=None,
+    overlap=None,
+    noise=None,
+    movement=None,
+    flat=None,
+    edge_mm=None,
+    modality=False,
+)
 _AS_IS = (Brain(how="background"), Intensity(low=0.0, high=99.5), _UNCHECKED)
 _CT = Checks(noise=None, movement=None)
 """A CT knows neither lines of a spectrum nor a range of intensities that is tissue alone."""
