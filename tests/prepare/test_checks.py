@@ -167,10 +167,10 @@ def test_the_limits_of_every_check_are_where_it_warns_and_rejects(name):
     limits = Checks().limits()[name]
     (low, high), (lowest, highest) = limits.warn, limits.reject
     assert lowest <= low < high <= highest
-    for value in (low, (low + high) / 2, high):
+    for value in (low, low + 1e-3 * min(high - low, 1), high):
         assert limits.status(value) == "pass"
-    for value in (lowest - 1e-9, highest + 1e-9):
-        assert limits.status(value) == "reject"
+    beyond = [lowest - 1e-9, *([highest + 1e-9] if highest < np.inf else [])]
+    assert {limits.status(value) for value in beyond} == {"reject"}
     doubtful = [(a + b) / 2 for a, b in ((lowest, low), (high, highest)) if a < b]
     assert doubtful
     assert [limits.status(value) for value in doubtful] == ["warn"] * len(doubtful)

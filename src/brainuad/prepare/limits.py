@@ -1,5 +1,6 @@
 """Between which values a number about a scan passes, warns and rejects."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,12 +24,17 @@ class Limits:
 
     def fact(self, value: float) -> dict[str, Any]:
         """The number with its range and what becomes of the scan, as plain data."""
-        return {"value": value, "limits": list(self.reject), "status": self.status(value)}
+        low, high = self.reject
+        return {
+            "value": value,
+            "limits": [low, high if math.isfinite(high) else 1.0],
+            "status": self.status(value),
+        }
 
 
 def at_least(limit: float, warn: float) -> Limits:
-    """For a share, which is 1 at best."""
-    return Limits(reject=(limit, 1.0), warn=(warn, 1.0))
+    """For a share: 1 is the best, and more, as rounding makes it, no fault."""
+    return Limits(reject=(limit, math.inf), warn=(warn, math.inf))
 
 
 def at_most(limit: float, warn: float) -> Limits:
