@@ -14,10 +14,11 @@ from brainuad.prepare.quality import equal_neighbours, noise_share, uneven_lines
 from brainuad.prepare.template import MNI152, template_brain, template_values
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
-from brainuad.types import DataError, Mask
+from brainuad.types import DataError, Mask, UsageError
 
 LEAST_VOXELS = 500
 _WORST: tuple[Status, ...] = ("pass", "warn", "reject")
+_SHARES = ("overlap", "seen", "coverage")
 _ALIGNED = ("overlap", "seen", "white_over_grey")
 """Checks that compare with a template."""
 
@@ -61,6 +62,15 @@ class Checks:
     """Whether a scan of unknown modality is a warning."""
     strict: bool = True
     """A rejected scan is an error; otherwise it is only reported."""
+
+    def __post_init__(self) -> None:
+        for name, limits in self.limits().items():
+            low, high = limits.reject
+            if not 0 <= low < high or (name in _SHARES and low > 1):
+                raise UsageError(
+                    f"checks: {name} {getattr(self, name)} is no limit; give ascending numbers "
+                    "from 0, and shares up to 1"
+                )
 
     def limits(self) -> dict[str, Limits]:
         """The limits of every check with a number that is asked for."""
