@@ -66,7 +66,8 @@ f.onload = () => {{
     out.map((each) => each.tagName + "." + each.className).join(" ") + " END";
 }};</script></body>""")
     done = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=5000",
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+         "--virtual-time-budget=5000",
          f"--user-data-dir={page.parent / 'profile'}", "--dump-dom", frame.as_uri()],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
