@@ -25,7 +25,7 @@ def steps():
 
 def section(page: str, title: str) -> dict[str, list[str]]:
     """Rows of the table below a heading, by their first cell."""
-    text = page.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    text = page.split(f"\n## {title}\n")[1].split("\n## ", maxsplit=1)[0]
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line[:3] == "| `"]
     return {first.strip(" `"): [c.strip() for c in rest] for first, *rest in cells}
 
