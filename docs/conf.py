@@ -1,4 +1,5 @@
 import re
+import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -62,6 +63,14 @@ def write_help(app: Sphinx) -> None:
     (HERE / "reference" / "commands.md").write_text(head + "\n".join(sections), encoding="utf-8")
 
 
+def write_steps(app: Sphinx) -> None:
+    """The preparation steps, their settings and limits, as the code has them."""
+    sys.path.insert(0, str(HERE))
+    from steps import page
+
+    (HERE / "reference" / "steps.md").write_text(page(), encoding="utf-8")
+
+
 def plain(
     app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]
 ) -> None:
@@ -74,4 +83,5 @@ def plain(
 
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_help)
+    app.connect("builder-inited", write_steps)
     app.connect("autodoc-process-docstring", plain, priority=900)

@@ -241,7 +241,7 @@ def test_prepare_writes_the_scan_its_brain_and_a_page(run, cohort: Path, tmp_pat
     assert code == 0
     assert {p.name for p in tmp_path.iterdir()} == {
         f"{stem}_prepared.nii.gz", f"{stem}_brain.nii.gz", f"{stem}_prepare.json",
-        "pictures", "index.html", "failures.tsv",
+        "pictures", "index.html",
     }  # fmt: skip
     brain = read_scan(tmp_path / f"{stem}_brain.nii.gz")
     given = read_scan(scan)
@@ -836,6 +836,56 @@ def test_tables_that_are_not_what_they_seem(run, tmp_path: Path, content, messag
     code, said = run("prepare", "-i", tmp_path / "t.csv", "-o", tmp_path / "out")
     assert code == 65
     assert message in said
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_is_stopped_has_a_page_of_what_is_done(
+    run, cohort: Path, tmp_path: Path, monkeypatch, workers: int
+):
+    from brainuad.cli import preparing
+
+    words = ["prepare", "-i", cohort / "healthy", "-o", tmp_path, "--recipe", "phantom"]
+    tell, told = preparing.told, []
+
+    def stop_after_two(done: Any) -> None:
+        tell(done)
+        told.append(done.name)
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparing, "told", stop_after_two)
+    code, said = run(*words, "--workers", workers)
+    assert code == 130
+    assert f"page of what is done: {tmp_path / 'index.html'}" in said
+    text = (tmp_path / "index.html").read_text()
+    there = {p.name.removesuffix("_prepare.json") for p in tmp_path.glob("*_prepare.json")}
+    assert there >= set(told)
+    assert all(f'src="pictures/{name}.png"' in text for name in there)
+    assert f"Preparation of {len(there)} scans" in text
+    assert ("stopped before" in text) == (len(there) < 3)
+    monkeypatch.setattr(preparing, "told", tell)
+    code, said = run(*words)
+    assert code == 0
+    assert said.count("as before") == len(there)
+
+
+@pytest.mark.parametrize(
+    ("step", "code", "message"),
+    [
+        ("{step: polish}", 2, "names no step; choose from brain"),
+        ("{step: register, levels_mm: [0.0]}", 2, "use numbers above 0"),
+        ("{step: register, template: /none/sri24.nii}", 66, "template /none/sri24.nii: no such"),
+    ],
+)
+def test_a_wrong_recipe_is_said_once_before_the_first_scan(
+    run, cohort: Path, tmp_path: Path, step: str, code: int, message: str
+):
+    (tmp_path / "own.yaml").write_text(f"steps: [{{step: brain}}, {step}]")
+    words = ["prepare", "-i", cohort / "healthy", "-o", tmp_path / "out"]
+    found, said = run(*words, "--recipe", tmp_path / "own.yaml")
+    assert found == code
+    assert said.count(message) == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_filters_of_data_sets_are_not_ignored_elsewhere(run, cohort: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,17 @@ import numpy as np
 import pytest
 from tests.prepare.heads import person
 
-from brainuad.cohort import prepare_cohort, read_report, write_page
+from brainuad.cohort import done_before, prepare_cohort, read_report, write_page
 from brainuad.manifest import sha256_file
 from brainuad.nifti import read_scan, write_volume
 from brainuad.prepare import recipe
+from brainuad.prepare.brain import Brain
+from brainuad.prepare.checks import Checks
+from brainuad.prepare.intensity import Intensity
+from brainuad.prepare.recipe import Recipe
+from brainuad.prepare.resample import Crop
 from brainuad.read.source import Source
+from brainuad.types import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +180,93 @@ def test_what_fails_now_is_not_there_from_before(tmp_path):
     (done,) = prepare_cohort([Source(path=path)], recipe("default-t1"), out, progress=False)
     assert done.status == "failed"
     assert not [p for p in out.rglob("*") if p.is_file()]
+
+
+QUICK = Recipe(name="quick", steps=(Brain(how="background"), Crop(), Intensity()))
+
+
+@pytest.fixture(scope="module")
+def quick(scans, tmp_path_factory):
+    out = tmp_path_factory.mktemp("quick")
+    return out, list(prepare_cohort(sources(scans)[:2], QUICK, out, progress=False))
+
+
+def test_a_recipe_without_checks_does_not_say_pass(quick):
+    out, done = quick
+    assert [each.status for each in done] == ["not checked", "not checked"]
+    text = write_page(out, done, recipe=QUICK, seconds=1.0).read_text()
+    assert 'class="badge not-checked">not checked<' in text
+    assert 'class="badge pass"' not in text
+    assert re.search(r"not checked \(the recipe has no checks\)</th><td>2<", text)
+
+
+def test_without_registration_the_page_says_why_the_overlap_is_missing(scans, tmp_path):
+    own = Recipe(name="own", steps=(*QUICK.steps, Checks()))
+    (done,) = prepare_cohort(sources(scans)[:1], own, tmp_path, progress=False)
+    assert done.status == "pass"
+    text = write_page(tmp_path, [done], recipe=own, seconds=1.0).read_text()
+    assert re.search(r"check overlap</th><td>left out: no register step", text)
+    assert "<th>overlap</th>" not in text
+
+
+def test_an_unknown_modality_is_a_warning_on_the_page(scans, tmp_path):
+    shutil.copy(scans / "sub-0_T1w.nii.gz", tmp_path / "head.nii.gz")
+    own = Recipe(name="own", steps=(*QUICK.steps, Checks(overlap=None)))
+    (done,) = prepare_cohort([Source(path=tmp_path / "head.nii.gz")], own, tmp_path, progress=False)
+    assert (done.status, done.why) == ("warn", "modality unknown")
+    assert "modality unknown" in write_page(tmp_path, [done], recipe=own, seconds=1.0).read_text()
+
+
+def test_a_map_of_labels_is_rejected_with_the_reason(scans, tmp_path):
+    scan = read_scan(scans / "sub-0_T1w.nii.gz")
+    tissue = np.digitize(scan.voxels, np.percentile(scan.voxels[scan.voxels > 0], (0, 33, 66)))
+    path = tmp_path / "labels_T1w.nii.gz"
+    write_volume(path, tissue.astype(np.float32), like=scan, kind="image")
+    own = Recipe(name="own", steps=(*QUICK.steps, Checks()))
+    (done,) = prepare_cohort([Source(path=path)], own, tmp_path / "out", progress=False)
+    assert done.status == "reject"
+    assert "looks like a map of labels, not like a scan" in done.why
+
+
+def test_what_is_left_out_of_a_study_stands_beside_the_scan(tmp_path):
+    studies = pytest.importorskip("tests.read.studies")
+    made = studies.slices(studies.voxels(), np.diag([1.0, 1.0, 2.0, 1.0]))
+    folder = studies.write(made, tmp_path / "study")
+    for n in range(5):
+        (folder / f"{n}.txt").write_text("x" * 200)
+    whole = Recipe(name="whole", steps=(Brain(how="everything"), Intensity()))
+    (done,) = prepare_cohort([Source(path=folder)], whole, tmp_path / "out", progress=False)
+    first = ", ".join(f"{n}.txt (no DICOM)" for n in range(3))
+    assert done.why == f"left out: {first} and 2 more"
+    assert len(read_report(tmp_path / "out" / "study_prepare.json")["input"]["left_out"]) == 5
+
+
+def test_a_page_of_one_scan_and_no_table_without_failures(quick, tmp_path):
+    _, done = quick
+    stale = tmp_path / "failures.tsv"
+    stale.write_text("path\twhy\nold.nii\told\n")
+    text = write_page(tmp_path, done[:1], recipe=QUICK, seconds=1.0).read_text()
+    assert "<h1>Preparation of 1 scan</h1>" in text
+    assert not stale.exists()
+    text = write_page(tmp_path, done, recipe=QUICK, seconds=1.0, missing=1).read_text()
+    assert "<h1>Preparation of 2 scans</h1>" in text
+    assert re.search(r"stopped before</th><td>1 scan<", text)
+
+
+def test_what_an_earlier_run_did_is_known_by_its_recipe(scans, quick, tmp_path):
+    out, _ = quick
+    found = done_before(sources(scans), QUICK, out)
+    assert [(each.name, each.known) for each in found] == [
+        ("sub-0_T1w", True), ("sub-1_T1w", True),
+    ]  # fmt: skip
+    other = Recipe(name="quick", steps=(*QUICK.steps[:2], Intensity(high=98.0)))
+    assert done_before(sources(scans), other, out) == []
+    assert done_before(sources(scans), QUICK, tmp_path) == []
+
+
+def test_a_recipe_without_a_brain_step_is_refused_before_the_first_scan(scans, tmp_path):
+    bare = Recipe(name="bare", steps=(Crop(), Intensity()))
+    with pytest.raises(UsageError, match=r"recipe bare: has no brain step, and .*sub-0_T1w.nii.gz"):
+        next(iter(prepare_cohort(sources(scans), bare, tmp_path, progress=False)))
+    masked = [Source(path=p.path, brain=tmp_path / "mask.nii") for p in sources(scans)]
+    assert next(iter(prepare_cohort(masked, bare, tmp_path, progress=False))).status == "failed"

@@ -35,6 +35,25 @@ def test_a_pair_has_two_parts(tmp_path):
     assert scan_file.parts(tmp_path / "a.img") == both
 
 
+@pytest.mark.parametrize(("here", "gone"), [("a.hdr", "a.img"), ("a.img", "a.hdr")])
+def test_a_half_of_a_pair_names_the_other(tmp_path, here, gone):
+    (tmp_path / here).write_bytes(b"x")
+    for asked in (here, gone):
+        with pytest.raises(MissingError, match=rf"{here}: its other half {gone} is missing"):
+            scan_file.parts(tmp_path / asked)
+    (tmp_path / here).unlink()
+    with pytest.raises(MissingError, match=r"a\.hdr: no such file"):
+        scan_file.parts(tmp_path / here)
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, ""), (1, "f0"), (3, "f0, f1, f2"), (4, "f0, f1, f2 and 1 more")],
+)
+def test_messages_name_three_files(count, words):
+    assert scan_file.first_names(f"f{n}" for n in range(count)) == words
+
+
 def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(MissingError, match=r"a\.nii: no such file; check the path"):
         scan_file.parts(tmp_path / "a.nii")

@@ -1,7 +1,7 @@
 """Many scans through one recipe to files: side by side, resumable, with a page to look at."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,17 +11,19 @@ from urllib.parse import quote
 from brainuad.manifest import plain, write_bytes, write_text
 from brainuad.pool import Pool
 from brainuad.prepare import Prepared, Recipe, prepare_scan, save_prepared
-from brainuad.prepare.checks import Checks, sentence
+from brainuad.prepare.brain import Brain
+from brainuad.prepare.checks import Checks, doubts, sentence
 from brainuad.prepare.template import template_brain
 from brainuad.read.source import Source
 from brainuad.report import figures
 from brainuad.report.pages import CohortPage, PreparedScan, cohort_report
 from brainuad.report.planes import Volumes
-from brainuad.scan_file import scan_stem
-from brainuad.types import BrainuadError
+from brainuad.scan_file import first_names, scan_stem
+from brainuad.types import BrainuadError, UsageError
 
 PICTURES = "pictures"
-ORDER = ("failed", "reject", "warn", "pass")
+UNCHECKED = "not checked"
+ORDER = ("failed", "reject", "warn", UNCHECKED, "pass")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +34,9 @@ class Done:
     """Stem of its files."""
     path: str
     status: str
-    """``pass``, ``warn``, ``reject`` or ``failed``."""
+    """``pass``, ``warn``, ``reject``, ``failed``, or ``not checked`` by a recipe without checks."""
     why: str = ""
-    """What failed, or what the checks warn of."""
+    """What failed, what the checks warn of, and which files were left out."""
     known: bool = False
     """Whether it was done in an earlier run and nothing has changed."""
     report: dict[str, Any] | None = None
@@ -53,7 +55,7 @@ def prepare_cohort(
     *,
     workers: int = 1,
     progress: bool = True,
-) -> Iterator[Done]:
+) -> Generator[Done, None, None]:
     """Prepare scans into a folder; each is reported as soon as it is done.
 
     For X it writes ``X_prepared.nii.gz``, ``X_brain.nii.gz``, a picture and, last,
@@ -65,7 +67,16 @@ def prepare_cohort(
         out: folder, made when missing.
         workers: processes with one thread each.
         progress: show a bar.
+
+    Raises:
+        UsageError: the recipe finds no brain, and a scan comes without its mask.
     """
+    bare = next((source for source in sources if source.brain is None), None)
+    if bare is not None and not any(isinstance(step, Brain) for step in recipe.steps):
+        raise UsageError(
+            f"recipe {recipe.name}: has no brain step, and {bare.path} comes without a brain "
+            "mask; add the step, or give masks"
+        )
     work = partial(_prepared_to_files, recipe=recipe, out=out)
     with Pool(workers, progress=progress) as pool:
         for _, done in pool.map(work, list(sources), "prepare"):
@@ -112,16 +123,30 @@ def remove_earlier(out: Path, stem: str) -> None:
 
 
 def _done(stem: str, source: Source, report: dict[str, Any], *, known: bool = False) -> Done:
-    checks = report.get("checks", {})
-    doubtful = [f"{n} {c['value']:.3g}" for n, c in checks.items() if c["status"] != "pass"]
+    doubt, left_out = doubts(report.get("checks", {})), report["input"].get("left_out")
+    files = f"left out: {first_names(left_out)}" if left_out else ""
     return Done(
         name=stem,
         path=str(source.path),
-        status=report.get("status", "pass"),
-        why=", ".join(doubtful),
+        status=report.get("status", UNCHECKED),
+        why="; ".join(words for words in (doubt, files) if words),
         known=known,
         report=report,
     )
+
+
+def done_before(sources: Sequence[Source], recipe: Recipe, out: Path) -> list[Done]:
+    """Scans of which the folder holds what this recipe made of them.
+
+    Nothing is read anew, so a file that has changed since is told by the next run alone.
+    """
+    found = []
+    for source in sources:
+        stem = scan_stem(source.path)
+        report = read_report(out / f"{stem}_prepare.json")
+        if report.get("recipe_hash") == recipe.hash:
+            found.append(_done(stem, source, report, known=True))
+    return found
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -146,26 +171,69 @@ def picture(prepared: Prepared) -> bytes:
     )
 
 
-def write_page(out: Path, done: Sequence[Done], *, recipe: Recipe, seconds: float) -> Path:
-    """``index.html`` of a cohort: those that need a look first; and ``failures.tsv``."""
+def write_page(
+    out: Path, done: Sequence[Done], *, recipe: Recipe, seconds: float, missing: int = 0
+) -> Path:
+    """``index.html`` of a cohort, those that need a look first; and ``failures.tsv`` if any failed.
+
+    Args:
+        out: the cohort's folder.
+        done: what became of the scans.
+        recipe: what they were prepared by.
+        seconds: how long that took.
+        missing: scans that a run which was stopped has not come to.
+    """
     rows = sorted(done, key=lambda d: (ORDER.index(d.status), d.name))
-    failed = [d for d in rows if d.bad]
-    lines = ["path\twhy", *(f"{d.path}\t{' '.join(d.why.split())}" for d in failed)]
-    write_text(out / "failures.tsv", "\n".join(lines) + "\n")
+    _write_failures(out / "failures.tsv", [d for d in rows if d.bad])
+    stopped = {"stopped before": _scans(missing)} if missing else {}
     page = CohortPage(
-        title=f"Preparation of {len(rows)} scans",
+        title=f"Preparation of {_scans(len(rows))}",
         scans=[_line(d, out) for d in rows],
         facts={
             "recipe": f"{recipe.name} ({recipe.hash})",
-            "passed": sum(d.status == "pass" for d in rows),
-            "with a warning": sum(d.status == "warn" for d in rows),
-            "failed or rejected": len(failed),
-            "done in an earlier run": sum(d.known for d in rows),
+            **stopped,
+            **_counts(rows),
+            **_unmeasured(rows),
             "seconds": seconds,
         },
     )
     cohort_report(out / "index.html", page)
     return out / "index.html"
+
+
+def _scans(count: int) -> str:
+    return f"{count} scan{'' if count == 1 else 's'}"
+
+
+def _write_failures(path: Path, failed: Sequence[Done]) -> None:
+    """The table of what failed; none where nothing did, not even that of an earlier run."""
+    if not failed:
+        path.unlink(missing_ok=True)
+        return
+    lines = ["path\twhy", *(f"{d.path}\t{' '.join(d.why.split())}" for d in failed)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _counts(rows: Sequence[Done]) -> dict[str, int]:
+    found = {
+        "passed": sum(d.status == "pass" for d in rows),
+        "with a warning": sum(d.status == "warn" for d in rows),
+        "failed or rejected": sum(d.bad for d in rows),
+        "done in an earlier run": sum(d.known for d in rows),
+    }
+    unchecked = sum(d.status == UNCHECKED for d in rows)
+    return found | ({"not checked (the recipe has no checks)": unchecked} if unchecked else {})
+
+
+def _unmeasured(rows: Sequence[Done]) -> dict[str, str]:
+    """Checks that say nothing about some of the scans, with the reason."""
+    why: dict[str, str] = {}
+    for row in rows:
+        why |= (row.report or {}).get("checks_left_out", {})
+    words = {
+        f"check {name.replace('_', ' ')}": f"left out: {reason}" for name, reason in why.items()
+    }
+    return dict(sorted(words.items()))
 
 
 def _line(done: Done, out: Path) -> PreparedScan:
@@ -176,7 +244,9 @@ def _line(done: Done, out: Path) -> PreparedScan:
         name=done.name,
         status=done.status,
         why=done.why,
-        checks={n: c["value"] for n, c in report.get("checks", {}).items()},
+        checks={
+            n: c["value"] for n, c in report.get("checks", {}).items() if c["value"] is not None
+        },
         seconds=float(sum(report.get("seconds", {}).values())),
         picture=quote(still) if there else "",
     )

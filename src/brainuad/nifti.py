@@ -127,13 +127,16 @@ def _read(path: Path) -> tuple[Volume, Affine, FileGrid]:
     return *_upright(values.reshape(shape, order="F"), grid), grid
 
 
-def _grid(path: Path, affine: Affine, header: nib.Nifti1Header) -> FileGrid:
+def _grid(
+    path: Path, affine: Affine, header: nib.Nifti1Header, left_out: tuple[str, ...] = ()
+) -> FileGrid:
     return FileGrid(
         path=str(path),
         shape=tuple(int(n) for n in header.get_data_shape()),
         affine=affine,
         orientation=orientations.io_orientation(affine),
         header=header.binaryblock,
+        left_out=left_out,
     )
 
 
@@ -145,7 +148,14 @@ def _upright(values: np.ndarray, grid: FileGrid) -> tuple[Volume, Affine]:
 
 
 def scan_from_voxels(
-    values: np.ndarray, affine: Affine, *, who: str, modality: str, subject: str, path: Path
+    values: np.ndarray,
+    affine: Affine,
+    *,
+    who: str,
+    modality: str,
+    subject: str,
+    path: Path,
+    left_out: tuple[str, ...] = (),
 ) -> Scan:
     """A scan from voxels that no NIfTI file holds; outputs lie on exactly this grid.
 
@@ -156,6 +166,7 @@ def scan_from_voxels(
         modality: of the scan.
         subject: of the scan.
         path: where they come from; names the outputs.
+        left_out: files there that are no part of it.
 
     Raises:
         DataError: every voxel is the same, or an affine that makes no sense.
@@ -166,7 +177,7 @@ def scan_from_voxels(
     header.set_sform(affine, 1)
     header.set_qform(affine, 1, strip_shears=True)
     header.set_xyzt_units("mm")
-    grid = _grid(path, affine, header)
+    grid = _grid(path, affine, header, left_out)
     voxels, upright = _upright(values, grid)
     return Scan(voxels=voxels, affine=upright, modality=modality, subject=subject, source=grid)
 

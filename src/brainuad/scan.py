@@ -21,6 +21,7 @@ class FileGrid:
         affine: its voxel indices to RAS+ millimetres.
         orientation: for each axis of the file, the RAS+ axis that it runs along and its sign.
         header: its header, byte for byte.
+        left_out: files that lay with it and are no part of it, where somebody may expect so.
     """
 
     path: str
@@ -28,6 +29,7 @@ class FileGrid:
     affine: Affine
     orientation: Float[np.ndarray, "3 2"]
     header: bytes = field(repr=False)
+    left_out: tuple[str, ...] = ()
 
     @property
     def codes(self) -> str:

@@ -3,7 +3,7 @@
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from io import BufferedIOBase
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,10 @@ from brainuad.types import DataError, MissingError
 SUFFIXES = (".nii.gz", ".nii", ".hdr", ".img")
 DICOM = (".dcm", ".ima", ".zip")
 PICTURES = (".png", ".jpg", ".jpeg")
+FIRST = 3
+"""So many files a message names; of the others it gives the number."""
 _MOST_EXTRA_BYTES = 2**26
+_PAIR = {".hdr": ".img", ".img": ".hdr"}
 T = TypeVar("T")
 
 
@@ -25,6 +28,13 @@ def scan_stem(path: str | Path) -> str:
     name = Path(path).name
     ending = next((s for s in (*SUFFIXES, *DICOM, *PICTURES) if name.lower().endswith(s)), "")
     return name[: len(name) - len(ending)]
+
+
+def first_names(names: Iterable[object]) -> str:
+    """The first three of some names, and how many more there are."""
+    words = [str(name) for name in names]
+    more = f" and {len(words) - FIRST} more" if len(words) > FIRST else ""
+    return ", ".join(words[:FIRST]) + more
 
 
 def subject_of(path: Path) -> str:
@@ -38,7 +48,7 @@ def parts(path: Path) -> tuple[Path, Path]:
 
     Raises:
         DataError: not the name of a NIfTI file, a folder, or an empty file.
-        MissingError: no such file.
+        MissingError: no such file, or the other half of a pair is missing.
     """
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
@@ -48,9 +58,19 @@ def parts(path: Path) -> tuple[Path, Path]:
     found = (path, path)
     if name.endswith((".hdr", ".img")):
         found = (path.with_suffix(".hdr"), path.with_suffix(".img"))
+        _check_halves(found)
     for each in found:
         _check(each)
     return found
+
+
+def _check_halves(pair: tuple[Path, Path]) -> None:
+    there = [half for half in pair if half.exists()]
+    if len(there) == 1:
+        raise MissingError(
+            f"{there[0]}: its other half {there[0].with_suffix(_PAIR[there[0].suffix]).name} is "
+            "missing (.hdr holds the header, .img the voxels); put it beside this file"
+        )
 
 
 def _check(path: Path) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
-from brainuad.prepare.checks import Checks
+from brainuad.prepare.checks import Checks, doubts
 from brainuad.prepare.grid import MNI_2MM
+from brainuad.prepare.register import Register
 from brainuad.prepare.template import template_brain, template_values
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
@@ -25,7 +27,8 @@ def work(brain: np.ndarray, volume: float = 1.0) -> Work:
         subject="sub-09",
         brain=brain,
     )
-    return Work(scan=scan, original=replace(scan, affine=affine), placed=MNI_2MM.affine)
+    moved = replace(scan, affine=affine)
+    return Work(scan=scan, original=moved, placed=MNI_2MM.affine).note(template="mni152")
 
 
 def template() -> np.ndarray:
@@ -82,7 +85,7 @@ def test_what_is_called_t1w_must_look_like_it(turned, modality, status):
     assert checks.get("white_over_grey", {}).get("status") == status
     if status == "reject":
         with pytest.raises(DataError, match=r"does not look like T1w \(white is -0.* above grey"):
-            Checks(volume_ml=None)(replace(given, scan=scan))
+            Checks(volume_ml=None, flat=None)(replace(given, scan=scan))
 
 
 def test_brain_beyond_the_grid():
@@ -90,18 +93,84 @@ def test_brain_beyond_the_grid():
     whole = work(brain)
     cut = brain.copy()
     cut[:, :, 60:] = False
-    notes = outcome(replace(whole, scan=replace(whole.scan, brain=cut)), overlap=None)
+    changed = replace(whole, scan=replace(whole.scan, brain=cut))
+    notes = outcome(changed, overlap=None, flat=None)
     assert notes["checks"]["coverage"]["value"] == pytest.approx(cut.sum() / brain.sum())
     assert notes["status"] == "reject"
 
 
 def test_strict_checks_reject_with_value_and_range():
     with pytest.raises(DataError, match="sub-09: volume ml is 188.*, expected 700 to 2200; check"):
-        Checks(white_over_grey=None)(work(template(), 0.1))
+        Checks(white_over_grey=None, flat=None)(work(template(), 0.1))
 
 
 def test_checks_can_be_left_out():
-    none = {"volume_ml": None, "overlap": None, "noise": None, "movement": None, "edge_mm": None}
+    numbers = ("volume_ml", "overlap", "noise", "movement", "flat", "edge_mm")
+    none = dict.fromkeys(numbers)
     notes = outcome(work(template(), 0.1), **none)
     assert set(notes["checks"]) == {"coverage"}
     assert notes["status"] == "pass"
+
+
+@pytest.mark.parametrize("count", [1, 4, 30, 140])
+def test_a_map_of_labels_is_no_scan_however_many_labels_it_has(count):
+    """Labels are areas: the nearest of some seeds, as in any segmentation."""
+    draw = np.random.default_rng(0)
+    brain = template()
+    seeds = np.argwhere(brain)[draw.choice(int(brain.sum()), count, replace=False)]
+    _, nearest = cKDTree(seeds).query(np.argwhere(brain))
+    labels = np.zeros(brain.shape, np.float32)
+    labels[brain] = 1 + nearest
+    given = work(brain)
+    original = replace(given.original, voxels=labels)
+    with pytest.raises(DataError, match=r"looks like a map of labels, not like a scan \(\d+ % of"):
+        Checks(volume_ml=None, overlap=None)(replace(given, original=original))
+
+
+def test_a_scan_with_the_few_values_of_a_label_map_passes():
+    """Not the number of values tells the two apart, but where equal ones lie."""
+    given = work(template())
+    values = template_values(MNI_2MM.shape, MNI_2MM.affine)
+    noisy = values / values.max() * 90 + np.random.default_rng(0).normal(0, 4, values.shape)
+    original = replace(given.original, voxels=np.round(noisy).astype(np.float32))
+    notes = outcome(replace(given, original=original), overlap=None, noise=None)
+    assert np.unique(original.voxels[template()]).size < 140
+    assert notes["checks"]["flat"]["status"] == "pass"
+
+
+@pytest.mark.parametrize(("modality", "status"), [("T1w", "pass"), ("unknown", "warn")])
+def test_an_unknown_modality_is_a_warning(modality, status):
+    given = work(template())
+    given = replace(given, scan=replace(given.scan, modality=modality))
+    notes = outcome(given, flat=None, overlap=None)
+    assert notes["status"] == status
+    assert doubts(notes["checks"]) == ("modality unknown" if status == "warn" else "")
+    assert outcome(given, flat=None, overlap=None, modality=False)["status"] == "pass"
+
+
+def test_without_registration_the_template_is_not_compared_with():
+    given = replace(work(template()), notes={})
+    notes = outcome(given, flat=None)
+    assert set(notes["checks_left_out"]) == {"overlap", "seen", "white_over_grey"}
+    assert "no register step" in notes["checks_left_out"]["overlap"]
+    assert not set(notes["checks"]) & {"overlap", "seen", "white_over_grey"}
+    assert "checks_left_out" not in outcome(given, flat=None, overlap=None)
+
+
+def test_a_register_step_that_leaves_the_scan_where_it_is_answers_for_its_place():
+    given = Register(kind="none")(replace(work(template()), notes={}))
+    assert outcome(given)["checks"]["overlap"]["value"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", Checks().limits())
+def test_the_limits_of_every_check_are_where_it_warns_and_rejects(name):
+    limits = Checks().limits()[name]
+    (low, high), (lowest, highest) = limits.warn, limits.reject
+    assert lowest <= low < high <= highest
+    for value in (low, low + 1e-3 * min(high - low, 1), high):
+        assert limits.status(value) == "pass"
+    beyond = [lowest - 1e-9, *([highest + 1e-9] if highest < np.inf else [])]
+    assert {limits.status(value) for value in beyond} == {"reject"}
+    doubtful = [(a + b) / 2 for a, b in ((lowest, low), (high, highest)) if a < b]
+    assert doubtful
+    assert [limits.status(value) for value in doubtful] == ["warn"] * len(doubtful)

@@ -9,6 +9,8 @@ from tests.prepare.heads import grid, person, places
 
 from brainuad.prepare import prepare_scan, recipe
 from brainuad.prepare.brain import Brain
+from brainuad.prepare.checks import Checks
+from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.recipe import Recipe
 from brainuad.prepare.register import Register
 from brainuad.scan import Scan
@@ -79,6 +81,22 @@ def negative() -> Scan:
 def test_it_is_rejected(made, reason):
     with pytest.raises(DataError, match=f"sub-.*({reason})"):
         prepare_scan(made(), recipe("default-t1"))
+
+
+@pytest.mark.parametrize("tall", [20, 300])
+def test_a_mask_says_that_it_is_one_whichever_step_stumbles_over_it(tall):
+    """A small one cannot be registered, and one of a single value has no intensities."""
+    mask = thing(np.abs(X) + np.abs(Y) + np.abs(Z) < tall, noise=0.0)
+    with pytest.raises(
+        DataError, match=r"sub-x: looks like a map of labels.*100 %.*; (give|check)"
+    ):
+        prepare_scan(mask, recipe("default-t1"))
+
+
+def test_what_is_not_judged_by_its_labels_keeps_the_reason_of_the_step():
+    steps = (Brain(how="background"), Intensity(), Checks(flat=None, overlap=None))
+    with pytest.raises(DataError, match="sub-x: the brain has one intensity, 100"):
+        prepare_scan(thing(np.abs(X) < 40, noise=0.0), Recipe(name="own", steps=steps))
 
 
 def test_a_brain_that_lies_upside_down_is_rejected():

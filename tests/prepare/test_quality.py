@@ -13,7 +13,7 @@ from brainuad.nifti import read_scan
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
 from brainuad.prepare.measure import known_brain
-from brainuad.prepare.quality import noise_share, uneven_lines
+from brainuad.prepare.quality import equal_neighbours, noise_share, uneven_lines
 from brainuad.prepare.template import template
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
@@ -68,6 +68,23 @@ def test_movement_along_any_axis_shows(axis):
     calm = template()
     moved = restless(calm.voxels, axis, 4).astype(np.float32)
     assert uneven_lines(calm) < 1.25 < uneven_lines(replace(calm, voxels=moved))
+
+
+def test_neighbours_that_are_equal_are_counted_one_by_one():
+    draw = np.random.default_rng(3)
+    voxels, brain = draw.integers(0, 3, (5, 4, 6)), draw.random((5, 4, 6)) < 0.8
+    pairs = equal = 0
+    for at in np.ndindex(5, 4, 6):
+        for step in np.eye(3, dtype=int):
+            beside = tuple(at + step)
+            if all(np.less(beside, (5, 4, 6))) and brain[at] and brain[beside]:
+                pairs += 1
+                equal += voxels[at] == voxels[beside]
+    scan = replace(cube(voxels), brain=brain)
+    assert equal_neighbours(scan) == pytest.approx(equal / pairs)
+    alone = np.zeros((5, 4, 6), bool)
+    alone[2, 2, 2] = True
+    assert equal_neighbours(replace(scan, brain=alone)) == 0
 
 
 def test_short_axes_and_empty_lines_tell_nothing():

@@ -42,6 +42,28 @@ def test_the_hash_depends_on_the_steps_and_not_on_the_name():
     assert one.hash != Recipe(name="a", steps=(Brain(), Intensity(high=98.0))).hash
 
 
+def written(path, *steps):
+    path.write_text(dump_yaml({"name": "own", "steps": list(steps)}))
+    return path
+
+
+def test_a_template_that_is_not_there_is_said_when_the_file_is_read(tmp_path):
+    register = {"step": "register", "template": str(tmp_path / "sri24.nii")}
+    path = written(tmp_path / "own.yaml", {"step": "brain"}, register)
+    with pytest.raises(MissingError, match=r"template .*sri24.nii: no such file; give mni152 or"):
+        recipe(path)
+    written(path, {"step": "brain"}, register | {"kind": "none"})
+    assert recipe(path).name == "own"
+
+
+@pytest.mark.parametrize("early", ["register", "crop", "intensity", "bias", "checks"])
+def test_a_step_before_the_brain_is_said_when_the_file_is_read(tmp_path, early):
+    path = written(tmp_path / "own.yaml", {"step": "denoise"}, {"step": early}, {"step": "brain"})
+    with pytest.raises(UsageError, match=rf"own.yaml: {early} comes before brain; put the brain"):
+        recipe(path)
+    assert recipe(written(path, {"step": "denoise"}, {"step": "brain"}, {"step": early}))
+
+
 def test_an_unknown_recipe_lists_the_choices():
     with pytest.raises(UsageError, match="recipe 'default-t7': unknown; choose from default-t1"):
         recipe("default-t7")
@@ -61,6 +83,11 @@ def test_a_missing_file_is_said():
         ({"steps": ["brain"]}, r"steps\[0\]: 'brain' names no step"),
         ({"steps": [{"step": "intensity", "hihg": 1}]}, r"steps\[0\]\.hihg: unknown setting"),
         ({"steps": [{"step": "brain", "how": "magic"}]}, r"steps\[0\]\.how"),
+        ({"steps": [{"step": "register", "levels_mm": []}]}, r"steps\[0\]: register: levels_mm"),
+        ({"steps": [{"step": "register", "neck_mm": -1.0}]}, r"steps\[0\]: .*use numbers above 0"),
+        ({"steps": [{"step": "crop", "spacing": 0.0}]}, r"steps\[0\]: crop: .*must be above 0"),
+        ({"steps": [{"step": "checks", "overlap": 80.0}]}, r"checks: overlap 80.0 is no limit"),
+        ({"steps": [{"step": "checks", "volume_ml": [9.0, 1.0]}]}, r"volume_ml .* is no limit"),
     ],
 )
 def test_wrong_recipes_are_said_with_the_place(data, message):

@@ -78,7 +78,10 @@ def test_rigid_keeps_distances():
 
 def test_none_leaves_the_scan_where_it_is():
     work = Work.start(person()[0])
-    assert Register(kind="none")(work) is work
+    left = Register(kind="none")(work)
+    assert left.scan is work.scan
+    assert left.placed is work.placed
+    assert "matrix" not in left.notes
 
 
 def test_a_stretch_that_no_brain_has_is_refused():

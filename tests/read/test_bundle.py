@@ -27,7 +27,11 @@ def test_files_of_folders_and_archives_come_by_name(tmp_path):
     assert [(e.name, stream(e).read()) for e in entries(path)] == [
         (f"{path}/a.dcm", b"one"), (f"{path}/b/2.dcm", b"two"),
     ]  # fmt: skip
+    assert (
+        [e.short for e in entries(path)] == [e.short for e in entries(root)] == ["a.dcm", "b/2.dcm"]
+    )
     (single,) = entries(tmp_path / "f" / "a.dcm")
+    assert single.short == "a.dcm"
     assert single.read(1) == b"a"
 
 

@@ -142,8 +142,21 @@ def shift_slice(made):
     ]
 
 
+def shift_last(made):
+    """Of a straight line from the first slice to the last all slices but these lie beside."""
+    row = np.array(made[13].ImageOrientationPatient[:3], float)
+    made[13].ImagePositionPatient = [
+        f"{v:.8g}" for v in np.array(made[13].ImagePositionPatient, float) + 9 * row
+    ]
+
+
 def without_position(made):
     del made[5].ImagePositionPatient
+
+
+def many_without_position(made):
+    for each in made[:5]:
+        del each.ImagePositionPatient
 
 
 def without_pixels(made):
@@ -152,6 +165,11 @@ def without_pixels(made):
 
 def other_size(made):
     made[5].Rows = 9
+
+
+def many_sizes(made):
+    for each in made[:4]:
+        each.Rows = 9
 
 
 def cut_off(made):
@@ -179,13 +197,19 @@ def flat(made):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (drop_slice, r"2.5 mm apart, but 5 mm between .*; a slice is missing"),
-        (double_slice, r"2 slices at one place, such as .*; give one echo"),
-        (turn_slice, r"have 2 orientations \(13 of .*, 1 of \(1 0 0 0 1 0\)\)"),
-        (shift_slice, r"a slice lies 2.\d+ mm beside its place"),
-        (without_position, r"does not say where its slice lies"),
+        (
+            drop_slice,
+            r"2.5 mm apart, but 5 mm between im0(31|38).dcm and im0(31|38).dcm; a slice is",
+        ),
+        (double_slice, r"2 slices lie where another one lies \(im0\d\d.dcm, im038.dcm\); give one"),
+        (turn_slice, r"\(13 of .*, 1 of \(1 0 0 0 1 0\)\), unlike most are im038.dcm; give a"),
+        (shift_slice, r"a slice lies 2.\d+ mm beside its place \(im038.dcm\)"),
+        (shift_last, r"a slice lies \d.* mm beside its place \(im094.dcm\)"),
+        (without_position, r"im038.dcm does not say where the slice lies"),
+        (many_without_position, r"im003.dcm, im010.dcm, im017.dcm and 2 more do not say where the"),
         (without_pixels, r"holds no image \(no PixelData\)"),
-        (other_size, r"have 2 sizes"),
+        (other_size, r"13 of \(12 10\), 1 of \(12 9\)\), unlike most are im038.dcm;"),
+        (many_sizes, r"2 sizes .*, unlike most are im003.dcm, im010.dcm, im017.dcm and 1 more;"),
         (cut_off, r"damaged DICOM file"),
         (in_colour, r"is a colour picture, not a scan"),
         (inverted, r"bright means low \(MONOCHROME1\)"),
@@ -195,6 +219,36 @@ def flat(made):
 def test_a_series_that_is_no_volume_says_why(tmp_path, change, message):
     with pytest.raises(DataError, match=message):
         read_dicom(broken(tmp_path, change))
+
+
+def drop(made, *numbers):
+    return [each for n, each in enumerate(made) if n not in numbers]
+
+
+def test_every_gap_is_named_up_to_three(tmp_path):
+    made = drop(studies.slices(studies.voxels((12, 10, 30)), OBLIQUE), 5, 11, 17, 23)
+    pairs = r"(5 mm between im\d+.dcm and im\d+.dcm(, | and )){3}1 more; a slice is missing"
+    with pytest.raises(DataError, match=pairs):
+        read_dicom(studies.write(made, tmp_path / "s"))
+
+
+def test_a_damaged_file_is_named_with_the_gap_that_it_leaves(tmp_path):
+    folder = series(tmp_path / "s")
+    whole = (folder / "im038.dcm").read_bytes()
+    (folder / "im038.dcm").write_bytes(whole.replace(b"1.1\\0.9", b"1.1\\what"[:7]))
+    with pytest.raises(DataError, match=r"left out: im038.dcm \(damaged\)\): slices are 2.5 mm"):
+        read_dicom(folder)
+
+
+def test_what_is_no_dicom_is_told_with_the_scan(tmp_path):
+    folder = series(tmp_path / "s")
+    (folder / "more").mkdir()
+    for name in ("notes.txt", "more/brain.nii.gz"):
+        (folder / name).write_bytes(bytes(300))
+    assert read_dicom(folder).source.left_out == (
+        "more/brain.nii.gz (no DICOM)", "notes.txt (no DICOM)",
+    )  # fmt: skip
+    assert read_dicom(series(tmp_path / "t")).source.left_out == ()
 
 
 def test_nothing_there(tmp_path):
@@ -225,8 +279,29 @@ def test_scouts_are_left_out_and_several_scans_are_listed(tmp_path):
     assert read_dicom(tmp_path / "s", modality="FLAIR").modality == "FLAIR"
     assert read_dicom(tmp_path / "s", modality="t1").modality == "T1w"
     assert read_dicom(tmp_path / "s", series="5").modality == "FLAIR"
-    with pytest.raises(UsageError, match=r"no series with number 9(.|\n)*1: localizer \(scout"):
+    with pytest.raises(
+        UsageError, match=r"no series with the number or UID 9(.|\n)*1: localizer \(scout"
+    ):
         read_dicom(tmp_path / "s", series="9")
+
+
+def test_of_two_series_with_one_number_the_uid_chooses(tmp_path):
+    for start, uid, seed in (("a", "1.2.3", 0), ("b", "1.2.4", 1)):
+        made = studies.slices(studies.voxels(seed=seed), OBLIQUE, series=uid)
+        studies.write(made, tmp_path / "s", start=start)
+    with pytest.raises(
+        UsageError, match=r"2 series have the number 3; give the UID of one(.|\n)*1.2.4"
+    ):
+        read_dicom(tmp_path / "s", series="3")
+    first, second = (read_any(tmp_path / "s", series=uid) for uid in ("1.2.3", "1.2.4"))
+    assert (first.voxels != second.voxels).any()
+    np.testing.assert_array_equal(
+        np.sort(second.voxels.ravel()), np.sort(studies.voxels(seed=1).ravel())
+    )
+
+
+def test_a_series_of_number_0_can_be_asked_for(tmp_path):
+    assert read_dicom(series(tmp_path / "s", SeriesNumber=0), series="0").voxels.shape[2] > 9
 
 
 def test_a_study_of_scouts_has_no_scan(tmp_path):

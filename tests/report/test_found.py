@@ -73,6 +73,24 @@ def test_checks_are_put_in_words_with_what_is_plausible():
     assert second.name == "novelty"
 
 
+def test_what_was_not_checked_is_said():
+    unknown = {"modality": {"value": None, "limits": [], "status": "warn"}}
+    changed = PREPARATION | {"checks": unknown, "checks_left_out": {"seen": "no register step"}}
+    rows = [(c.name, c.status, c.note) for c in found.checks(changed)]
+    assert rows == [
+        ("modality", "warn", "unknown"),
+        (
+            "share of the template's brain in the field of view",
+            "info",
+            "left out: no register step",
+        ),
+    ]
+    unchecked = {name: value for name, value in PREPARATION.items() if name != "checks"}
+    (only,) = found.checks(unchecked)
+    assert (only.status, only.note) == ("info", "not checked: no step of it checks")
+    assert not list(found.checks({}))
+
+
 def test_components_have_headings_for_people():
     (component,) = found.finding_page(finding()).components
     assert component == {

@@ -70,6 +70,7 @@ HEAD_GRID = Recipe(
             white_over_grey=None,
             noise=None,
             movement=None,
+            flat=None,
             coverage=1.0,
         ),
     ),

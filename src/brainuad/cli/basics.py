@@ -28,7 +28,7 @@ Sessions = Annotated[
     typer.Option("--session", metavar="LABEL...", help="Only these sessions of a BIDS data set."),
 ]
 Series = Annotated[
-    str | None, typer.Option(help="Number of the DICOM series, where a study has several.")
+    str | None, typer.Option(help="Number or UID of the DICOM series, where a study has several.")
 ]
 Seed = Annotated[int, typer.Option(help="Seed of all random streams; same seed, same result.")]
 Device = Annotated[
@@ -88,6 +88,11 @@ def complain(text: str) -> None:
     say(f"[bold red]brainuad: error:[/bold red] {escape(text)}")
 
 
+def remark(text: str) -> None:
+    """Something that a person should know and that is no error, on standard error."""
+    say(f"[bold yellow]brainuad: note:[/bold yellow] {escape(text)}")
+
+
 def current_scan() -> str:
     """Name of the scan that is being worked on; empty when there is none."""
     return _state.get("scan", "")
@@ -142,7 +147,7 @@ def each(
 
 def list_failures(failures: dict[Path, str], *, total: int) -> None:
     """Say which scans failed and leave with exit code 1."""
-    complain(f"{len(failures)} of {total} scans failed:")
+    complain(f"{len(failures)} of {total} scan{'' if total == 1 else 's'} failed:")
     for path, why in failures.items():
         say("  " + escape(why if path.name in why else f"{path}: {why}"))
     raise typer.Exit(1)

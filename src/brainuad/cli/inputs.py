@@ -7,13 +7,14 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from brainuad.read.bids import Wanted, find_bids, is_bids
+from brainuad.cli.basics import remark
+from brainuad.read.bids import Wanted, find_bids, is_bids, misnamed
 from brainuad.read.picture import is_picture
+from brainuad.read.sidecar import sidecar_of
 from brainuad.read.source import Source
-from brainuad.scan_file import scan_stem
+from brainuad.scan_file import first_names, scan_stem
 from brainuad.types import DataError, MissingError, UsageError
 
-NIFTI = (".nii", ".nii.gz")
 TABLES = {".tsv": "\t", ".csv": ","}
 COLUMNS = ("path", "brain", "subject", "series", "modality")
 
@@ -27,12 +28,14 @@ def sources(
 ) -> list[Source]:
     """The scans that are meant, in the order given; within folders sorted by name.
 
+    Files of a folder that are left out are told on standard error.
+
     Args:
         given: NIfTI files, pictures of slices, folders or archives of one DICOM study each, tables
             (.tsv, .csv) with a column ``path`` and perhaps ``brain`` and ``subject``, and folders
             of NIfTI files or pictures.
         brains: brain masks, one for each scan in order, or none.
-        series: number of the DICOM series in every study that has several.
+        series: number or UID of the DICOM series in every study that has several.
         wanted: which scans of BIDS data sets; None for all.
     """
     if wanted and (wanted.participants or wanted.sessions):
@@ -54,19 +57,47 @@ def sources(
 
 
 def _sources_of(path: Path, wanted: Wanted | None) -> list[Source]:
+    if path.is_dir() and is_bids(path):
+        found = find_bids(path, wanted)
+        left_out = [file.relative_to(path) for file in misnamed(path)]
+        _tell(path, left_out, "their names or places are not those that BIDS has for scans")
+        return found
     if path.is_dir():
-        return find_bids(path, wanted) if is_bids(path) else _of_folder(path)
+        return _of_folder(path)
     if path.suffix in TABLES:
         return _from_table(path)
     return [Source(path=path)]
 
 
 def _of_folder(folder: Path) -> list[Source]:
-    """Every NIfTI file of a folder, else every picture, else the DICOM study it is taken for."""
-    files = sorted(p for p in folder.iterdir() if p.is_file())
-    nifti = [Source(path=p) for p in files if p.name.endswith(NIFTI)]
-    pictures = [Source(path=p) for p in files if is_picture(p)]
-    return nifti or pictures or [Source(path=folder)]
+    """Every NIfTI file of a folder, else every picture, else the DICOM study it is taken for.
+
+    What of a study is not DICOM is told with the scan, by its reader.
+    """
+    there = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    nifti = [p for p in there if p.is_file() and _is_whole_nifti(p)]
+    pictures = [p for p in there if p.is_file() and is_picture(p)]
+    taken = nifti or pictures
+    if not taken:
+        return [Source(path=folder)]
+    parts = {part for p in nifti for part in (sidecar_of(p), p.with_suffix(".img"))}
+    left_out = [f"{p.name}/" if p.is_dir() else p.name for p in there if p not in {*taken, *parts}]
+    kind = "NIfTI files" if nifti else "pictures"
+    _tell(folder, left_out, f"of a folder with {kind} these alone are scans")
+    return [Source(path=p) for p in taken]
+
+
+def _is_whole_nifti(path: Path) -> bool:
+    """Whether a name is that of a NIfTI file, or of the header of a pair that is complete."""
+    name = path.name.lower()
+    pair = path.suffix == ".hdr" and path.with_suffix(".img").is_file()
+    return name.endswith((".nii", ".nii.gz")) or pair
+
+
+def _tell(folder: Path, left_out: Sequence[Path | str], why: str) -> None:
+    if left_out:
+        what = "1 is" if len(left_out) == 1 else f"{len(left_out)} are"
+        remark(f"{folder}: {what} left out ({first_names(left_out)}); {why}")
 
 
 def _from_table(path: Path) -> list[Source]:

@@ -1,5 +1,6 @@
 """``brainuad prepare``."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,17 +71,19 @@ def prepare(
 
     For X.nii.gz it writes X_prepared.nii.gz (on the detector's grid), X_brain.nii.gz (the brain
     mask on the file's own grid), pictures/X.png and, last, X_prepare.json (steps, checks, matrix);
-    then index.html with all pictures, doubtful scans first. A run that was stopped goes on; scans
-    that have not changed are not done again. [bold]detect[/bold] and [bold]fit[/bold] prepare by
-    themselves; this is for looking, and for cohorts.
+    then index.html with all pictures, doubtful scans first, also when you stop it with Ctrl-C. A
+    run that was stopped goes on; scans that have not changed are not done again.
+    [bold]detect[/bold] and [bold]fit[/bold] prepare by themselves; this is for looking, and for
+    cohorts.
     """
     import time
 
     from brainuad.cli.inputs import sources
-    from brainuad.cohort import Done, prepare_cohort, write_page
+    from brainuad.cohort import Done, done_before, prepare_cohort, write_page
     from brainuad.gate import known_modality
     from brainuad.prepare import recipe as named_recipe
     from brainuad.read.bids import Wanted
+    from brainuad.scan_file import scan_stem
 
     wanted = Wanted(
         participants=participant or (),
@@ -92,17 +95,33 @@ def prepare(
     steps, started = named_recipe(recipe or usual_recipe(found)), time.perf_counter()
     made_folder(out)
     done: list[Done] = []
-    for each in prepare_cohort(found, steps, out, workers=workers, progress=not quiet):
-        done.append(each)
-        if each.bad:
-            complain(each.why)
-        else:
-            say(escape(f"{each.path}: {line(each)}"))
+    run = prepare_cohort(found, steps, out, workers=workers, progress=not quiet)
+    try:
+        with closing(run):
+            for each in run:
+                done.append(each)
+                told(each)
+    except KeyboardInterrupt:
+        names = {each.name for each in done}
+        rest = [source for source in found if scan_stem(source.path) not in names]
+        done += done_before(rest, steps, out)
+        seconds, missing = time.perf_counter() - started, len(found) - len(done)
+        page = write_page(out, done, recipe=steps, seconds=seconds, missing=missing)
+        say(f"page of what is done: {page}")
+        raise
     page = write_page(out, done, recipe=steps, seconds=time.perf_counter() - started)
     say(f"prepared scans: {out}\npage: {page}")
     failed = {Path(d.path): d.why for d in done if d.bad}
     if failed:
         list_failures(failed, total=len(done))
+
+
+def told(done: "Done") -> None:
+    """Say what became of a scan."""
+    if done.bad:
+        complain(done.why)
+    else:
+        say(escape(f"{done.path}: {line(done)}"))
 
 
 def usual_recipe(found: "Sequence[Source]") -> str:

@@ -1,35 +1,45 @@
 """Is a prepared scan believable? Each check gives pass, warn or reject, with the reason."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from brainuad.gate import UNKNOWN
+from brainuad.prepare.limits import Limits, Status, at_least, at_most
 from brainuad.prepare.measure import brain_ml, dice, known_brain
-from brainuad.prepare.quality import noise_share, uneven_lines
+from brainuad.prepare.quality import equal_neighbours, noise_share, uneven_lines
 from brainuad.prepare.template import MNI152, template_brain, template_values
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
-from brainuad.types import DataError, Mask
+from brainuad.types import DataError, Mask, UsageError
 
-Status = Literal["pass", "warn", "reject"]
 LEAST_VOXELS = 500
 _WORST: tuple[Status, ...] = ("pass", "warn", "reject")
+_SHARES = ("overlap", "seen", "coverage")
+_ALIGNED = ("overlap", "seen", "white_over_grey")
+"""Checks that compare with a template."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checks:
-    """What a prepared scan has to satisfy; None leaves a check out."""
+    """What a prepared scan has to satisfy; None leaves a check out.
+
+    Those that compare with the template leave themselves out, with the reason in the report, where
+    no step has registered the scan.
+    """
 
     volume_ml: tuple[float, float] | None = (700.0, 2200.0)
-    """Plausible volume of an adult brain; beyond it the scan is rejected, near it a warning."""
+    """Plausible volume of an adult brain in ml; beyond it the scan is rejected, near it a
+    warning."""
     overlap: float | None = 0.8
-    """Least Dice overlap of the brain with that of MNI152 after registration, as far as the field
-    of view reaches; a warning below halfway from here to 1."""
+    """Least Dice overlap of the brain with that of the template after registration, as far as the
+    field of view reaches; a warning below halfway from here to 1. None leaves out the other
+    comparisons with the template too."""
     seen: float | None = 0.4
-    """Least share of the brain of MNI152 that lies in the field of view; warns as ``overlap``."""
+    """Least share of the template's brain that lies in the field of view; warns as ``overlap``."""
     white_over_grey: float | None = 0.04
     """How much brighter white than grey matter must be in a T1w scan that is aligned, as a share of
     the range; warns below twice this. Of 120 healthy T1w scans all have at least 0.05, all but
@@ -38,62 +48,74 @@ class Checks:
     """Most noise, as a share of the range of intensities; warns above half of it. Of 100 healthy
     T1w scans all have less than 0.07."""
     movement: float | None = 4.0
-    """Most that one line of the spectrum may exceed its neighbours; warns above 1.25. Healthy T1w
-    scans have at most 1.15; half of the lines from a head turned by 4 degrees, 1.5 to 3."""
+    """Most that one line of the spectrum may exceed its neighbours, as a factor; warns above 5/16
+    of it. Healthy T1w scans have at most 1.15; half of the lines from a head turned by 4 degrees,
+    1.5 to 3."""
+    flat: float | None = 0.5
+    """Largest share of neighbouring voxels in the brain that are exactly equal; warns above half
+    of it. Maps of labels have 0.75 and more, scans in 8 bits less than 0.14."""
     edge_mm: float | None = 10.0
     """Longest edge of a voxel in mm; warns above half of it."""
     coverage: float = 0.95
-    """Least share of the brain that lies on the canonical grid."""
+    """Least share of the brain that lies on the canonical grid; warns as ``overlap``."""
+    modality: bool = True
+    """Whether a scan of unknown modality is a warning."""
     strict: bool = True
     """A rejected scan is an error; otherwise it is only reported."""
 
+    def __post_init__(self) -> None:
+        for name, limits in self.limits().items():
+            low, high = limits.reject
+            if not 0 <= low < high or (name in _SHARES and low > 1):
+                raise UsageError(
+                    f"checks: {name} {getattr(self, name)} is no limit; give ascending numbers "
+                    "from 0, and shares up to 1"
+                )
+
+    def limits(self) -> dict[str, Limits]:
+        """The limits of every check with a number that is asked for."""
+        found: dict[str, Limits] = {}
+        if self.volume_ml is not None:
+            low, high = self.volume_ml
+            found["volume_ml"] = Limits(reject=(low, high), warn=(1.2 * low, high / 1.1))
+        if self.overlap is not None:
+            found["overlap"] = at_least(self.overlap, (1 + self.overlap) / 2)
+            if self.seen is not None:
+                found["seen"] = at_least(self.seen, (1 + self.seen) / 2)
+            if self.white_over_grey is not None:
+                found["white_over_grey"] = at_least(self.white_over_grey, 2 * self.white_over_grey)
+        for name, share in (("noise", 0.5), ("movement", 0.3125), ("flat", 0.5), ("edge_mm", 0.5)):
+            most: float | None = getattr(self, name)
+            if most is not None:
+                found[name] = at_most(most, share * most)
+        return found | {"coverage": at_least(self.coverage, (1 + self.coverage) / 2)}
+
     def __call__(self, work: Work) -> Work:
         """The work with the outcome of every check among its notes."""
-        found = {
-            "volume_ml": _within(brain_ml(work.original), self.volume_ml),
-            **self._template(work),
-            "white_over_grey": self._contrast(work),
-            "noise": self._quality(noise_share, work, self.noise, 0.5),
-            "movement": self._quality(uneven_lines, work, self.movement, 0.3125),
-            "edge_mm": _at_most(max(work.original.spacing), self.edge_mm, 0.5),
-            "coverage": _at_least(_coverage(work), self.coverage),
-        }
-        found = {name: fact for name, fact in found.items() if fact is not None}
+        left_out, found, measures = {}, {}, _Measures(work)
+        for name, limits in self.limits().items():
+            if why := _meaningless(name, work):
+                left_out[name] = why
+            else:
+                found[name] = limits.fact(getattr(measures, name)())
+        if self.modality and work.scan.modality == UNKNOWN:
+            found["modality"] = {"value": None, "limits": [], "status": "warn"}
         worst = max((fact["status"] for fact in found.values()), key=_WORST.index, default="pass")
         if self.strict and worst == "reject":
             raise DataError(
                 f"{work.scan.subject}: {sentence(found)}; check the scan, its mask and modality"
             )
+        work = work.note(checks_left_out=left_out) if left_out else work
         return work.note(checks=found, status=worst)
 
-    @staticmethod
-    def _quality(
-        measure: Callable[[Scan], float], work: Work, limit: float | None, doubt: float
-    ) -> dict[str, Any] | None:
-        """A number of the scan as it was read; not taken where nobody asks."""
-        return None if limit is None else _at_most(measure(work.original), limit, doubt)
 
-    def _contrast(self, work: Work) -> dict[str, Any] | None:
-        """Whether what is called T1w looks like it."""
-        if None in (self.white_over_grey, self.overlap) or work.scan.modality != "T1w":
-            return None
-        limit = float(self.white_over_grey or 0)
-        value = white_over_grey(work.scan, work.template)
-        status = "pass" if value >= 2 * limit else "warn" if value >= limit else "reject"
-        return {"value": value, "limits": [limit, 1.0], "status": status}
-
-    def _template(self, work: Work) -> dict[str, Any]:
-        """Comparisons with the brain of MNI152."""
-        if self.overlap is None:
-            return {}
-        there = template_brain(work.scan.voxels.shape, work.scan.affine, name=work.template)
-        view = in_view(work)
-        seen = float((there & view).sum() / max(1, there.sum()))
-        overlap = dice(known_brain(work.scan) & view, there & view)
-        return {
-            "overlap": _at_least(overlap, self.overlap),
-            "seen": _at_least(seen, self.seen),
-        }
+def _meaningless(name: str, work: Work) -> str:
+    """Why a number says nothing about a scan; empty where it does."""
+    if name in _ALIGNED and "template" not in work.notes:
+        return "no register step, so the scan need not lie where the template does"
+    if name == "white_over_grey" and work.scan.modality != "T1w":
+        return "for T1w alone"
+    return ""
 
 
 def white_over_grey(scan: Scan, name: str = MNI152) -> float:
@@ -122,34 +144,50 @@ def in_view(work: Work) -> Mask:
     return inside.reshape(work.scan.voxels.shape)
 
 
-def _coverage(work: Work) -> float:
-    there = known_brain(work.scan).sum() * abs(np.linalg.det(work.scan.affine[:3, :3]))
-    whole = known_brain(work.original).sum() * abs(np.linalg.det(work.placed[:3, :3]))
-    return min(1.0, float(there / whole))
+class _Measures:
+    """The number behind each check, under the check's name."""
 
+    def __init__(self, work: Work):
+        self.work = work
 
-def _within(value: float, limits: tuple[float, float] | None) -> dict[str, Any] | None:
-    if limits is None:
-        return None
-    low, high = limits
-    status = "pass" if 1.2 * low <= value <= high / 1.1 else "warn"
-    status = status if low <= value <= high else "reject"
-    return {"value": value, "limits": list(limits), "status": status}
+    @cached_property
+    def _view(self) -> Mask:
+        return in_view(self.work)
 
+    @cached_property
+    def _there(self) -> Mask:
+        scan = self.work.scan
+        return template_brain(scan.voxels.shape, scan.affine, name=self.work.template)
 
-def _at_least(value: float, limit: float | None) -> dict[str, Any] | None:
-    if limit is None:
-        return None
-    status = "pass" if value >= (1 + limit) / 2 else "warn" if value >= limit else "reject"
-    return {"value": value, "limits": [limit, 1.0], "status": status}
+    def volume_ml(self) -> float:
+        return brain_ml(self.work.original)
 
+    def overlap(self) -> float:
+        return dice(known_brain(self.work.scan) & self._view, self._there & self._view)
 
-def _at_most(value: float, limit: float | None, doubt: float) -> dict[str, Any] | None:
-    """Warns above the share ``doubt`` of the limit."""
-    if limit is None:
-        return None
-    status = "pass" if value <= doubt * limit else "warn" if value <= limit else "reject"
-    return {"value": value, "limits": [0.0, limit], "status": status}
+    def seen(self) -> float:
+        return float((self._there & self._view).sum() / max(1, self._there.sum()))
+
+    def white_over_grey(self) -> float:
+        return white_over_grey(self.work.scan, self.work.template)
+
+    def noise(self) -> float:
+        return noise_share(self.work.original)
+
+    def movement(self) -> float:
+        return uneven_lines(self.work.original)
+
+    def flat(self) -> float:
+        return equal_neighbours(self.work.original)
+
+    def edge_mm(self) -> float:
+        return max(self.work.original.spacing)
+
+    def coverage(self) -> float:
+        scan, original, placed = self.work.scan, self.work.original, self.work.placed
+        there = known_brain(scan).sum() * abs(np.linalg.det(scan.affine[:3, :3]))
+        whole = known_brain(original).sum() * abs(np.linalg.det(placed[:3, :3]))
+        return min(1.0, float(there / whole))
 
 
 def sentence(found: dict[str, dict[str, Any]]) -> str:
@@ -157,9 +195,21 @@ def sentence(found: dict[str, dict[str, Any]]) -> str:
     return "; ".join(_words(n, f) for n, f in found.items() if f["status"] == "reject")
 
 
+def doubts(found: dict[str, dict[str, Any]]) -> str:
+    """What checks do not pass, in a few words."""
+    return ", ".join(_short(n, f["value"]) for n, f in found.items() if f["status"] != "pass")
+
+
+def _short(name: str, value: float | None) -> str:
+    return "modality unknown" if value is None else f"{name} {value:.3g}"
+
+
 def _words(name: str, fact: dict[str, Any]) -> str:
     if name == "white_over_grey":
         return f"does not look like T1w (white is {fact['value']:.2g} above grey matter)"
+    if name == "flat":
+        share = f"{100 * fact['value']:.0f} % of neighbouring voxels are equal"
+        return f"looks like a map of labels, not like a scan ({share})"
     return f"{name.replace('_', ' ')} is {fact['value']:.4g}, expected {_span(fact)}"
 
 

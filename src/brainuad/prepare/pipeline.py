@@ -10,8 +10,10 @@ import numpy as np
 
 from brainuad.manifest import plain
 from brainuad.prepare.brain import Brain
+from brainuad.prepare.checks import Checks, sentence
 from brainuad.prepare.grid import NewMask, NewVolume
 from brainuad.prepare.measure import brain_ml, known_brain
+from brainuad.prepare.quality import equal_neighbours
 from brainuad.prepare.recipe import Recipe, step_name
 from brainuad.prepare.register import Register
 from brainuad.prepare.resample import resample, resample_mask
@@ -107,7 +109,11 @@ def _through(work: Work, recipe: Recipe, steps: Sequence[Step]) -> Prepared:
     scan, seconds = work.scan, {}
     for step in steps:
         began = time.perf_counter()
-        work = step(work)
+        try:
+            work = step(work)
+        except DataError as error:
+            _check_labels(work, recipe, error)
+            raise
         name = "placed" if isinstance(step, partial) else step_name(step)
         seconds[name] = round(time.perf_counter() - began, 4)
     if work.scan.brain is None:
@@ -122,6 +128,25 @@ def _through(work: Work, recipe: Recipe, steps: Sequence[Step]) -> Prepared:
     )
 
 
+def _left_out(original: Scan) -> dict[str, Any]:
+    """Files that lay with the scan and were not read, where there are any."""
+    names = original.source.left_out if original.source else ()
+    return {"left_out": names} if names else {}
+
+
+def _check_labels(work: Work, recipe: Recipe, error: DataError) -> None:
+    """Of a map of labels that a step stumbles over, say this: what the step says misleads."""
+    if work.original.brain is None:
+        return
+    for step in recipe.steps:
+        limits = step.limits().get("flat") if isinstance(step, Checks) else None
+        fact = limits.fact(equal_neighbours(work.original)) if limits else {"status": "pass"}
+        if fact["status"] == "reject":
+            raise DataError(
+                f"{work.scan.subject}: {sentence({'flat': fact})}; give a scan"
+            ) from error
+
+
 def _report(work: Work, recipe: Recipe, seconds: dict[str, float]) -> dict[str, Any]:
     original = work.original
     facts = {
@@ -133,6 +158,7 @@ def _report(work: Work, recipe: Recipe, seconds: dict[str, float]) -> dict[str, 
             "orientation": original.source.codes if original.source else "RAS",
             "spacing_mm": original.spacing,
             "brain_ml": brain_ml(original),
+            **_left_out(original),
         },
         "recipe": recipe.to_dict(),
         "recipe_hash": recipe.hash,

@@ -51,6 +51,22 @@ def uneven_lines(scan: Scan) -> float:
     return max((_largest_ratio(line_power(fine, axis)) for axis in axes), default=1.0)
 
 
+def equal_neighbours(scan: Scan) -> float:
+    """Share of the pairs of neighbouring voxels in the brain that have exactly one value.
+
+    A map of labels or a mask holds areas of one value each, however many labels it has; a scan
+    has noise. 0 where no two voxels of the brain touch.
+    """
+    brain, equal, pairs = known_brain(scan), 0, 0
+    for axis in range(3):
+        count = brain.shape[axis]
+        first, second = (range(count - 1), range(1, count))
+        both = np.take(brain, first, axis) & np.take(brain, second, axis)
+        equal += int(np.count_nonzero(both & (np.diff(scan.voxels, axis=axis) == 0)))
+        pairs += int(np.count_nonzero(both))
+    return equal / pairs if pairs else 0.0
+
+
 def line_power(values: Float[np.ndarray, "i j k"], axis: int) -> Float[np.ndarray, " n"]:
     """Power of every frequency along an axis, but for the lowest, which the outline fills."""
     others = tuple(a for a in range(3) if a != axis)

@@ -17,6 +17,7 @@ from brainuad.prepare.intensity import Intensity
 from brainuad.prepare.register import Register
 from brainuad.prepare.resample import Crop, Resample
 from brainuad.prepare.scale import InnerMedian, Landmarks, TissueMode, ZScore
+from brainuad.prepare.template import template
 from brainuad.prepare.window import Window
 from brainuad.prepare.work import Step
 from brainuad.types import UsageError
@@ -59,6 +60,23 @@ class Recipe:
         """
         return hash_of([_identity(s) for s in self.steps if not isinstance(s, Checks)])
 
+    def check(self, *, where: str) -> None:
+        """Find faults that would meet every scan: an order that cannot be, a bad template.
+
+        Raises:
+            UsageError: a step before the brain step that needs the brain or moves it.
+            MissingError: there is no such template.
+            DataError: the template is no stripped brain.
+        """
+        names = [step_name(step) for step in self.steps]
+        before = names[: names.index("brain")] if "brain" in names else []
+        early = [name for name in before if name != "denoise"]
+        if early:
+            raise UsageError(f"{where}: {early[0]} comes before brain; put the brain step first")
+        for step in self.steps:
+            if isinstance(step, Register) and step.kind != "none":
+                template(step.template)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML and JSON; :meth:`from_dict` is its inverse."""
         return {"name": self.name, "steps": [step_dict(step) for step in self.steps]}
@@ -98,7 +116,13 @@ def _step(data: Any, where: str) -> Step:
 
 
 def recipe(name_or_path: str | Path) -> Recipe:
-    """A recipe by its name, or from a YAML file (recognised by its ending)."""
+    """A recipe by its name, or from a YAML file (recognised by its ending), which is checked.
+
+    Raises:
+        UsageError: no such recipe, or a file with a step, a setting or an order that cannot be.
+        MissingError: no such file, or no such template.
+        DataError: a template that is no stripped brain.
+    """
     if str(name_or_path) in RECIPES:
         return RECIPES[str(name_or_path)]
     path = Path(name_or_path)
@@ -107,12 +131,22 @@ def recipe(name_or_path: str | Path) -> Recipe:
             f"recipe {str(name_or_path)!r}: unknown; choose from {', '.join(RECIPES)}, "
             "or give a .yaml file"
         )
-    return Recipe.from_dict(load_yaml(path), where=str(path))
+    made = Recipe.from_dict(load_yaml(path), where=str(path))
+    made.check(where=str(path))
+    return made
 
 
 _TO_MNI = (Brain(), Register(), Resample(), Intensity(), Checks())
 _OWN_GRID = Checks(overlap=None)
-_UNCHECKED = Checks(volume_ml=None, overlap=None, noise=None, movement=None, edge_mm=None)
+_UNCHECKED = Checks(
+    volume_ml=None,
+    overlap=None,
+    noise=None,
+    movement=None,
+    flat=None,
+    edge_mm=None,
+    modality=False,
+)
 _AS_IS = (Brain(how="background"), Intensity(low=0.0, high=99.5), _UNCHECKED)
 _CT = Checks(noise=None, movement=None)
 """A CT knows neither lines of a spectrum nor a range of intensities that is tissue alone."""

@@ -11,14 +11,14 @@ import SimpleITK as itk  # noqa: N813 - a toolkit, not a class
 from scipy import ndimage
 
 from brainuad.prepare.grid import NewVolume
-from brainuad.prepare.measure import brain_ml, known_brain
+from brainuad.prepare.measure import brain_ml, cut_axes, known_brain
 from brainuad.prepare.neck import neck
 from brainuad.prepare.resample import box, resample
 from brainuad.prepare.template import MNI152, content, template
 from brainuad.prepare.toolkit import LPS, image, one_thread
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
-from brainuad.types import Affine, DataError, Mask, Volume
+from brainuad.types import Affine, DataError, Mask, UsageError, Volume
 
 Pose: TypeAlias = itk.Euler3DTransform | itk.Similarity3DTransform | itk.AffineTransform
 """Template to scan, in the axes of SimpleITK."""
@@ -26,8 +26,6 @@ LEAST_SLICES = 4
 """Along every axis; a thinner scan has no shape in the third dimension."""
 LEAST_NECK = 0.01
 """A smaller share of the brain is left in: it does not move the fit."""
-CUT_MM2 = 500.0
-"""A face of the grid with more brain than this is where the field of view cuts the brain."""
 SHIFTS_MM = (0.0, -60.0, -45.0, -30.0, -15.0, 15.0, 30.0, 45.0, 60.0)
 """Where the middle of a cut brain may be, from the middle of what is seen of it."""
 _SCALES = (0.55, 1.8)
@@ -59,10 +57,19 @@ class Register:
     iterations: int = 200
     """Most steps of the optimiser on each level."""
 
+    def __post_init__(self) -> None:
+        lengths = (*self.levels_mm, *([] if self.neck_mm is None else [self.neck_mm]))
+        if not self.levels_mm or not min(lengths) > 0 or self.iterations < 1 or self.rim < 0:
+            raise UsageError(
+                f"register: levels_mm {self.levels_mm}, neck_mm {self.neck_mm}, iterations "
+                f"{self.iterations}, rim {self.rim}; use numbers above 0 (the rim may be 0)"
+            )
+
     def __call__(self, work: Work) -> Work:
         """The work with the affine of its scan leading to the template's millimetres."""
         if self.kind == "none":
-            return work
+            # Said, because the checks compare with the template where a step answers for the place.
+            return work.note(template=None)
         matrix = self.matrix(work.scan)
         cut = self._without_neck(work, matrix)
         if cut is not None:
@@ -246,18 +253,6 @@ def _moved(centre: np.ndarray, place: np.ndarray, scale: float) -> itk.Similarit
     found.SetTranslation(_flip(place - centre))
     found.SetScale(scale)
     return found
-
-
-def cut_axes(scan: Scan) -> tuple[int, ...]:
-    """Axes at whose ends the brain goes on beyond the field of view."""
-    brain = known_brain(scan)
-    found = []
-    for axis in range(3):
-        i, j = (scan.spacing[a] for a in range(3) if a != axis)
-        ends = [int(np.take(brain, end, axis).sum()) * i * j for end in (0, -1)]
-        if max(ends) > CUT_MM2:
-            found.append(axis)
-    return tuple(found)
 
 
 def _seen(scan: Scan, level_mm: float) -> itk.Image:

@@ -11,7 +11,7 @@ from brainuad.prepare.grid import MNI_2MM, Grid, NewMask, NewVolume
 from brainuad.prepare.measure import known_brain
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
-from brainuad.types import Affine, DataError, Mask, Volume
+from brainuad.types import Affine, DataError, Mask, UsageError, Volume
 
 _EQUAL = 1e-5
 """Shares of a voxel that differ by less are equal; rounding makes some."""
@@ -50,6 +50,12 @@ class Crop:
     """Edge length of a voxel, mm; None keeps that of the scan."""
     order: Literal[1, 3] = 3
     """1 linear, 3 cubic B-spline."""
+
+    def __post_init__(self) -> None:
+        if min(self.shape) < 1 or not (self.spacing is None or self.spacing > 0):
+            raise UsageError(
+                f"crop: shape {self.shape} and spacing {self.spacing} must be above 0; correct them"
+            )
 
     def __call__(self, work: Work) -> Work:
         """The work with its scan cropped and padded."""

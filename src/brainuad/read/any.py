@@ -31,7 +31,7 @@ def read_any(
         modality: T1w, T1ce, T2w, FLAIR, PD or CT; None takes it from name or header.
         subject: None takes it from the name.
         brain: file with the brain mask on the grid of the scan.
-        series: number of the DICOM series, where there are several.
+        series: number or UID of the DICOM series, where there are several.
 
     Raises:
         MissingError: there is nothing.

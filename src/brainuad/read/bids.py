@@ -117,6 +117,17 @@ def find_bids(folder: Path, wanted: Wanted | None = None) -> list[Source]:
     ]
 
 
+def misnamed(folder: Path) -> list[Path]:
+    """Images of a data set that are no scans of it by their names or places."""
+    named = {*folder.glob("sub-*/anat/*.nii*"), *folder.glob("sub-*/ses-*/anat/*.nii*")}
+    stray = {
+        *folder.glob("*.nii*"),
+        *folder.glob("sub-*/*.nii*"),
+        *folder.glob("sub-*/ses-*/*.nii*"),
+    }
+    return sorted({path for path in named if Name.of(path) is None} | stray)
+
+
 def _words(wanted: Wanted) -> str:
     parts = {
         "participant": ", ".join(sorted(wanted.participants)),

@@ -23,6 +23,8 @@ class Entry:
 
     name: str
     """Its path, within an archive that of the archive and its own."""
+    short: str
+    """Its path below the folder or archive, for messages that name that already."""
     read: Callable[[int], bytes]
     """Its first so many bytes, or all of them for -1."""
 
@@ -46,19 +48,19 @@ def entries(path: Path) -> Iterator[Entry]:
 def _of_folder(folder: Path) -> Iterator[Entry]:
     found = sorted(p for p in folder.rglob("*") if p.is_file() and not _hidden(p, folder))
     _check_count(folder, len(found))
-    return (_of_file(p) for p in found)
+    return (_of_file(p, p.relative_to(folder).as_posix()) for p in found)
 
 
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _of_file(path: Path) -> Entry:
+def _of_file(path: Path, short: str = "") -> Entry:
     def read(count: int) -> bytes:
         with file_errors(path), path.open("rb") as file:
             return file.read(count)
 
-    return Entry(name=str(path), read=read)
+    return Entry(name=str(path), short=short or path.name, read=read)
 
 
 def _of_zip(path: Path) -> Iterator[Entry]:
@@ -106,7 +108,7 @@ def _member(path: Path, member: zipfile.ZipInfo) -> Entry:
                 f"{path}: {member.filename} is damaged ({error}); copy the archive again"
             ) from error
 
-    return Entry(name=f"{path}/{member.filename}", read=read)
+    return Entry(name=f"{path}/{member.filename}", short=member.filename, read=read)
 
 
 def stream(entry: Entry) -> BytesIO:

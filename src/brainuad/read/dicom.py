@@ -11,6 +11,7 @@ from brainuad.nifti import scan_from_voxels
 from brainuad.read.dicom_file import Frame, read_pixels
 from brainuad.read.dicom_series import Series, choose, find_series
 from brainuad.scan import Scan
+from brainuad.scan_file import first_names
 from brainuad.types import Affine, DataError
 
 UNEVEN, SIDEWAYS_MM = 0.03, 0.1
@@ -44,12 +45,13 @@ def read_dicom(
     wanted = None if modality is None else gate.known_modality(modality)
     chosen = choose(find_series(path), number=series, modality=wanted)
     who = f"{path}, series {chosen.number}"
+    lost = f" (left out: {first_names(chosen.left_out)})" if chosen.left_out else ""
     if wanted not in (None, gate.UNKNOWN, chosen.modality) and chosen.modality != gate.UNKNOWN:
         raise DataError(
             f"{who}: the header says {chosen.modality}, the modality given is {wanted}; correct one"
         )
     frames = ordered(chosen, who)
-    affine = affine_of(frames, who)
+    affine = affine_of(frames, who + lost)
     voxels = gate.checked_voxels(who, volume(frames))
     return scan_from_voxels(
         voxels,
@@ -58,18 +60,19 @@ def read_dicom(
         modality=chosen.modality if wanted in (None, gate.UNKNOWN) else str(wanted),
         subject=subject or path.stem.replace(" ", "_") or "dicom",
         path=path,
+        left_out=chosen.left_out,
     )
 
 
 def ordered(series: Series, who: str) -> list[Frame]:
     """The frames of a series from its first slice to its last, all of one shape and direction."""
     frames = list(series.frames)
-    for frame in frames:
-        if frame.position is None or frame.orientation is None or frame.spacing is None:
-            raise DataError(
-                f"{who}: {frame.entry.name} does not say where its slice lies; export it again, or "
-                "leave the file out if it is no slice"
-            )
+    lost = [f.name for f in frames if None in (f.position, f.orientation, f.spacing)]
+    if lost:
+        raise DataError(
+            f"{who}: {first_names(lost)} {'does' if len(lost) == 1 else 'do'} not say where the "
+            "slice lies; export it again, or leave the file out if it is no slice"
+        )
     _check_alike(frames, who)
     if len(frames) < 2:
         raise DataError(f"{who}: has one slice; give a series of at least two")
@@ -79,15 +82,17 @@ def ordered(series: Series, who: str) -> list[Frame]:
 
 
 def _check_alike(frames: list[Frame], who: str) -> None:
-    shapes = Counter((f.columns, f.rows) for f in frames)
-    turns = Counter(tuple(np.round(f.orientation, 3)) for f in frames)  # type: ignore[arg-type]
-    edges = Counter(tuple(np.round(f.spacing, 4)) for f in frames)  # type: ignore[arg-type]
-    for what, kinds in (("sizes", shapes), ("orientations", turns), ("pixel spacings", edges)):
+    shapes = [(f.columns, f.rows) for f in frames]
+    turns = [tuple(np.round(f.orientation, 3)) for f in frames]  # type: ignore[arg-type]
+    edges = [tuple(np.round(f.spacing, 4)) for f in frames]  # type: ignore[arg-type]
+    for what, each in (("sizes", shapes), ("orientations", turns), ("pixel spacings", edges)):
+        kinds = Counter(each).most_common()
         if len(kinds) > 1:
-            counts = ", ".join(f"{n} of {_numbers(kind)}" for kind, n in kinds.most_common(4))
+            counts = ", ".join(f"{n} of {_numbers(kind)}" for kind, n in kinds[:4])
+            odd = [f.name for f, kind in zip(frames, each, strict=True) if kind != kinds[0][0]]
             raise DataError(
-                f"{who}: its slices have {len(kinds)} {what} ({counts}); give a folder with the "
-                "slices of one scan"
+                f"{who}: its slices have {len(kinds)} {what} ({counts}), unlike most are "
+                f"{first_names(odd)}; give a folder with the slices of one scan"
             )
 
 
@@ -120,12 +125,24 @@ def affine_of(frames: list[Frame], who: str) -> Affine:
     _check_gaps(frames, who)
     step = (places[-1] - places[0]) / (len(frames) - 1)
     aside = np.abs(places - places[0] - np.arange(len(frames))[:, None] * step).max()
-    if aside > max(SIDEWAYS_MM, UNEVEN * float(np.linalg.norm(step))):
-        raise DataError(f"{who}: a slice lies {aside:.3g} mm beside its place; export it again")
+    limit = max(SIDEWAYS_MM, UNEVEN * float(np.linalg.norm(step)))
+    if aside > limit:
+        odd = first_names(frames[n].name for n in _beside(places, limit))
+        raise DataError(
+            f"{who}: a slice lies {aside:.3g} mm beside its place ({odd}); export it again"
+        )
     affine = np.eye(4)
     affine[:3, :3] = np.column_stack([row * between_columns, column * between_rows, step])
     affine[:3, 3] = places[0]
     return gate.checked_affine(who, LPS_TO_RAS @ affine, 0, name="DICOM")
+
+
+def _beside(places: np.ndarray, limit: float) -> list[int]:
+    """Slices beside the line that most lie on; the farthest where none is alone to blame."""
+    steps = np.median(np.diff(places, axis=0), axis=0)
+    away = places - np.arange(len(places))[:, None] * steps
+    away = np.abs(away - np.median(away, axis=0)).max(axis=1)
+    return np.flatnonzero(away > limit).tolist() or [int(away.argmax())]
 
 
 def _check_gaps(frames: list[Frame], who: str) -> None:
@@ -133,17 +150,18 @@ def _check_gaps(frames: list[Frame], who: str) -> None:
     usual = float(np.median(gaps))
     doubled = np.flatnonzero(gaps < 1e-3)
     if doubled.size:
-        pair = [frames[doubled[0] + n].entry.name for n in (0, 1)]
+        same = [frames[n].name for n in sorted({*doubled.tolist(), *(doubled + 1).tolist()})]
         raise DataError(
-            f"{who}: {doubled.size + 1} slices at one place, such as {' and '.join(pair)}; "
+            f"{who}: {len(same)} slices lie where another one lies ({first_names(same)}); "
             "give one echo, time point or copy"
         )
-    wrong = np.flatnonzero(np.abs(gaps - usual) > max(UNEVEN * usual, 0.02))
-    if wrong.size:
-        n = int(wrong[0])
+    wrong = np.flatnonzero(np.abs(gaps - usual) > max(UNEVEN * usual, 0.02)).tolist()
+    if wrong:
+        where = first_names(
+            f"{gaps[n]:.4g} mm between {frames[n].name} and {frames[n + 1].name}" for n in wrong
+        )
         raise DataError(
-            f"{who}: slices are {usual:.4g} mm apart, but {gaps[n]:.4g} mm between "
-            f"{frames[n].entry.name} and {frames[n + 1].entry.name}; a slice is missing, copy the "
+            f"{who}: slices are {usual:.4g} mm apart, but {where}; a slice is missing, copy the "
             "series again"
         )
 

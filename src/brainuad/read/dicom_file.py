@@ -35,6 +35,11 @@ class Frame:
     slope: float
     intercept: float
 
+    @property
+    def name(self) -> str:
+        """Its file, and which frame of it where it holds several."""
+        return self.entry.short + ("" if self.number is None else f" (frame {self.number + 1})")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Header:

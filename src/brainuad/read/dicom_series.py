@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,24 @@ class Series:
     facts: dict[str, Any]
     """Of its first file; see :data:`brainuad.read.dicom_file.FACTS`."""
     frames: tuple[Frame, ...]
+    damaged: tuple[str, ...] = ()
+    """Files beside it that are DICOM, but cannot be read; they may belong to it."""
+    others: tuple[str, ...] = ()
+    """Files beside it that are not DICOM."""
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Files that were not read, the damaged ones first, with the reason."""
+        return (
+            *(f"{n} (damaged)" for n in self.damaged),
+            *(f"{n} (no DICOM)" for n in self.others),
+        )
 
     @property
     def number(self) -> str:
         """SeriesNumber, by which a person asks for it."""
-        return str(self.facts.get("SeriesNumber") or "?")
+        given = self.facts.get("SeriesNumber")
+        return "?" if given in (None, "") else str(given)
 
     @property
     def description(self) -> str:
@@ -122,22 +135,26 @@ def find_series(path: str | Path) -> list[Series]:
     """
     path = Path(path)
     groups: dict[str, list[Header]] = {}
-    damaged: list[str] = []
+    damaged: dict[str, str] = {}
+    others: list[str] = []
     for entry in entries(path):
         try:
             header = read_header(entry)
         except DataError as error:
-            damaged.append(str(error))
+            damaged[entry.short] = str(error)
             continue
-        if header is not None and header.frames:
+        if header is None:
+            others.append(entry.short)
+        elif header.frames:
             groups.setdefault(header.series, []).append(header)
     if not groups:
-        why = f" ({damaged[0]})" if damaged else ""
+        why = f" ({next(iter(damaged.values()))})" if damaged else ""
         raise MissingError(
             f"{path}: no scan in it{why}; NIfTI, DICOM, PNG and JPEG are read, and subfolders are "
             "searched for DICOM alone"
         )
-    found = [_series(path, uid, headers) for uid, headers in groups.items()]
+    beside = {"damaged": tuple(damaged), "others": tuple(others)}
+    found = [replace(_series(path, uid, headers), **beside) for uid, headers in groups.items()]
     return sorted(found, key=lambda s: (_number(s.facts.get("SeriesNumber")) or 0, s.uid))
 
 
@@ -149,8 +166,8 @@ def _series(path: Path, uid: str, headers: list[Header]) -> Series:
 def choose(found: Iterable[Series], *, number: str | None, modality: str | None) -> Series:
     """The series that is meant.
 
-    By its number where one is given. Else scouts are left out, then what is not of the wanted
-    modality; what is left must be one.
+    By its number or UID where one is given. Else scouts are left out, then what is not of the
+    wanted modality; what is left must be one.
 
     Raises:
         UsageError: there is no such series, or several could be meant; all are listed.
@@ -160,9 +177,16 @@ def choose(found: Iterable[Series], *, number: str | None, modality: str | None)
     path = every[0].path
     if number is not None:
         named = [s for s in every if number in (s.number, s.uid)]
-        if len(named) != 1:
-            what = "no series" if not named else f"{len(named)} series"
-            raise UsageError(f"{path}: {what} with number {number}; choose from\n{listed}")
+        if not named:
+            raise UsageError(
+                f"{path}: no series with the number or UID {number}; choose from\n{listed}"
+            )
+        if len(named) > 1:
+            same = "\n".join(series.line for series in named)
+            raise UsageError(
+                f"{path}: {len(named)} series have the number {number}; give the UID of one in "
+                f"its place\n{same}"
+            )
         return named[0]
     candidates = [s for s in every if not s.is_scout]
     if modality is not None and modality != gate.UNKNOWN:
@@ -175,6 +199,6 @@ def choose(found: Iterable[Series], *, number: str | None, modality: str | None)
         wanted = f" of modality {modality}" if modality else ""
         raise UsageError(f"{path}: no series{wanted} that is a whole scan; there are\n{listed}")
     raise UsageError(
-        f"{path}: {len(candidates)} series could be meant; give one with --series, or the "
-        f"modality\n{listed}"
+        f"{path}: {len(candidates)} series could be meant; give the number or UID of one with "
+        f"--series, or the modality\n{listed}"
     )

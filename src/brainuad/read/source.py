@@ -19,7 +19,7 @@ class Source:
     subject: str | None = None
     """None takes it from the name."""
     series: str | None = None
-    """Number of the DICOM series, where there are several."""
+    """Number or UID of the DICOM series, where there are several."""
     modality: str | None = None
     """None takes it from name or header."""
 

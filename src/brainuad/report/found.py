@@ -16,6 +16,7 @@ CHECKS = {
     "seen": "share of the template's brain in the field of view",
     "noise": "noise, share of the range",
     "movement": "strongest line of the spectrum against its neighbours",
+    "flat": "share of neighbouring voxels that are equal",
     "edge_mm": "longest edge of a voxel, mm",
     "coverage": "share of the brain on the detector's grid",
 }
@@ -100,11 +101,17 @@ def component_words(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checks(preparation: Mapping[str, Any]) -> Iterable[Check]:
-    """The outcome of every check of the preparation."""
+    """The outcome of every check of the preparation, and which of them say nothing here."""
     for name, found in preparation.get("checks", {}).items():
-        low, high = found["limits"]
-        note = f"{found['value']:.4g} (plausible: {low:g} to {high:g})"
+        note = "unknown"
+        if found["value"] is not None:
+            low, high = found["limits"]
+            note = f"{found['value']:.4g} (plausible: {low:g} to {high:g})"
         yield Check(name=str(CHECKS.get(name, name)), status=found["status"], note=note)
+    for name, why in preparation.get("checks_left_out", {}).items():
+        yield Check(name=str(CHECKS.get(name, name)), status="info", note=f"left out: {why}")
+    if preparation and "checks" not in preparation:
+        yield Check(name="preparation", status="info", note="not checked: no step of it checks")
 
 
 def facts(preparation: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class PreparedScan:
 
     name: str
     status: str
-    """``pass``, ``warn``, ``reject`` or ``failed``."""
+    """``pass``, ``warn``, ``reject``, ``failed`` or ``not checked``."""
     why: str = ""
     checks: Mapping[str, float] = field(default_factory=dict)
     """Check to the value that was found."""
