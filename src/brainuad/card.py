@@ -33,6 +33,7 @@ def card(
         f"{len(run.get('inputs', {}))} scans of healthy people"
         + (f", {run['time']}." if run.get("time") else "."),
         "The licence of these scans governs how the weights may be shared.",
+        *(["", config["about"].strip()] if config.get("about") else []),
         "",
         *(line for note in notes for line in (note, "")),
         "## Calibration",

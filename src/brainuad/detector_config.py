@@ -36,6 +36,8 @@ class DetectorConfig:
     """What is done to the map before thresholds."""
     normative: NormativeOptions | None = None
     """How the map is compared with what healthy people show at each place; None: it is not."""
+    about: str = ""
+    """Of whose scans it is made and under which licences, for its card; Markdown."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What it was fitted on, how and by what."""
 
@@ -44,6 +46,7 @@ class DetectorConfig:
         plain = {name: getattr(self, name) for name in ("method", "preset", "modality", "view")}
         return {
             **plain,
+            **({"about": self.about} if self.about else {}),
             "options": to_dict(self.options),
             "recipe": self.recipe.to_dict(),
             "postprocess": to_dict(self.postprocess),

@@ -10,6 +10,7 @@ from brainuad.manifest import hash_of, run_manifest
 from brainuad.maps import normative_of
 from brainuad.method import Method
 from brainuad.normative import Normative
+from brainuad.postprocess import Postprocess
 from brainuad.store import Store
 from brainuad.train import Trainer, TrainSettings, resolve_device
 
@@ -39,7 +40,7 @@ def fitted(
         Method, what healthy people show at each place, and ``config`` with the provenance.
     """
     method = new_method(config, seed=settings.seed)
-    trained = replace(config, postprocess=type(config.postprocess)(), normative=None)
+    trained = replace(config, postprocess=Postprocess(), normative=None, about="")
     minimise = Trainer(
         settings,
         folder=work,

@@ -155,7 +155,7 @@ def print_method(name: str, about: dict[str, Any]) -> None:
 
 
 def info(*, as_json: Json = False) -> None:
-    """Say what is installed: versions, devices, methods, recipes, protocols."""
+    """Say what is installed: versions, devices, detectors, methods, recipes, protocols."""
     from brainuad.manifest import plain
 
     found = plain(inventory())
@@ -175,6 +175,7 @@ def inventory() -> dict[str, Any]:
     from brainuad.manifest import machine, versions
     from brainuad.method import method_names
     from brainuad.prepare import RECIPES
+    from brainuad.shipped import BEST, shipped_names
 
     count = torch.cuda.device_count()
     gpus = {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(count)}
@@ -184,6 +185,7 @@ def inventory() -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(),
         "devices": {"cpu": machine()["processor"], **gpus, **apple},
+        "detectors": {**BEST, **dict.fromkeys(shipped_names(), "shipped")},
         "methods": list(method_names()),
         "recipes": {name: made.hash for name, made in RECIPES.items()},
         "protocols": {name: made.title for name, made in PROTOCOLS.items()},

@@ -1,7 +1,7 @@
 """The settings of a fit: defaults, then the YAML file, then --set, then the named options."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class FitSettings:
     def detector(self) -> Detector:
         """The unfitted detector that the settings describe."""
         data, normative = self.data, self.data["normative"]
-        return Detector.create(
+        made = Detector.create(
             data["method"],
             preset=data["preset"],
             options=data[data["method"]],
@@ -44,6 +44,8 @@ class FitSettings:
             if normative is None
             else build(NormativeOptions, normative, where="normative"),
         )
+        made.config = replace(made.config, about=data["about"])
+        return made
 
     def text(self) -> str:
         """YAML that makes the same detector again with ``--config``."""
@@ -57,7 +59,7 @@ def resolve(
 
     Args:
         config: YAML file with any of ``method``, ``preset``, ``modality``, ``recipe``,
-            ``training``, ``postprocess``, ``normative`` and a section with the name of the method.
+            ``training``, ``postprocess``, ``normative``, ``about`` and a section with the name of the method.
         changes: ``a.b=c``, for example ``training.steps=500`` or ``dae.noise_std=0.3``.
         named: values of ``method``, ``preset``, ``modality``, ``recipe`` and ``training``; None
             for those that were not given.
@@ -91,6 +93,7 @@ def defaults_for(base: Mapping[str, Any]) -> dict[str, Any]:
         "training": to_dict(training_settings_of(method, preset=preset)),
         "postprocess": to_dict(Postprocess()),
         "normative": None,
+        "about": "",
     }
 
 

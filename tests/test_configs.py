@@ -1,0 +1,66 @@
+"""The recipes of the shipped detectors can be read, and describe what is shipped."""
+
+from pathlib import Path
+
+import pytest
+
+from brainuad.cli.settings import resolve
+from brainuad.detector import Detector
+from brainuad.shipped import BEST, HOME, detector_folder, find_detector, shipped_names
+from brainuad.types import MissingError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+LARGEST_MB = 60
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_a_recipe_describes_a_detector(path):
+    settings = resolve(path, [], named={})
+    assert settings.detector().config.modality == settings.data["modality"]
+    assert settings.training.time_budget
+
+
+def test_every_shipped_detector_has_a_recipe_and_the_other_way_round():
+    assert {path.stem for path in CONFIGS} == set(shipped_names())
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_shipped_detector_is_what_its_recipe_says(name):
+    detector = Detector.load(name)
+    asked = resolve(HOME.parents[2] / "configs" / f"{name}.yaml", [], named={}).detector().config
+    config = detector.config
+    assert (config.method, config.preset) == (asked.method, asked.preset)
+    assert config.normative == asked.normative
+    assert config.postprocess == asked.postprocess
+    assert config.recipe.hash == asked.recipe.hash
+    assert detector.calibration is not None
+    assert detector.calibration.n >= 20
+    fitted = set(config.provenance["inputs"])
+    assert not fitted & set(detector.calibration.subjects)
+
+
+def test_shipped_weights_are_small_and_were_not_trained_on_non_commercial_data():
+    files = list(HOME.glob("*/*"))
+    assert sum(path.stat().st_size for path in files) < LARGEST_MB * 1e6
+    for name in shipped_names():
+        fitted = Detector.load(name).config.provenance["inputs"]
+        # IXI (CC BY-SA) and ds002748 (CC0); OASIS is not for commercial use.
+        assert all(subject.startswith(("IXI", "sub-")) for subject in fitted)
+
+
+def test_short_names_are_of_shipped_detectors():
+    for short, name in BEST.items():
+        assert detector_folder(short) == HOME / name
+
+
+def test_an_own_folder_goes_before_a_shipped_name(tmp_path, monkeypatch):
+    own = tmp_path / "t1"
+    own.mkdir()
+    (own / "detector.yaml").write_text("x: 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert find_detector("t1") == Path("t1")
+
+
+def test_an_unknown_name_lists_what_is_shipped():
+    with pytest.raises(MissingError, match=r"nothing-such.*shipped detectors \(.*t1"):
+        detector_folder("nothing-such")
