@@ -59,7 +59,8 @@ def resolve(
 
     Args:
         config: YAML file with any of ``method``, ``preset``, ``modality``, ``recipe``,
-            ``training``, ``postprocess``, ``normative``, ``about`` and a section with the name of the method.
+            ``training``, ``postprocess``, ``normative``, ``about`` and a section with the name
+            of the method.
         changes: ``a.b=c``, for example ``training.steps=500`` or ``dae.noise_std=0.3``.
         named: values of ``method``, ``preset``, ``modality``, ``recipe`` and ``training``; None
             for those that were not given.
