@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from brainuad.calibrate import Calibration
 from brainuad.encoding import brain_of
@@ -161,7 +162,7 @@ class Finding:
         }
 
 
-def in_own_intensity(prepared: Prepared, healthy: Volume) -> Volume:
+def in_own_intensity(prepared: Prepared, healthy: Float[np.ndarray, "a b c"]) -> Volume:
     """The healthy counterpart on the scan's grid and in its intensity; the scan outside the brain.
 
     Undoes the linear stretch of the recipe. After an equalising recipe, whose values are ranks, the
