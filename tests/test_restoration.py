@@ -21,7 +21,7 @@ DRAWN = ("ddpm", "pddpm", "mddpm", "cddpm")
 WITH_RESIDUAL = tuple(
     name for name in method_names() if hasattr(method_class(name).Options, "residual")
 )
-SINGLE = ("autoencoder", "dae", "vae", *DRAWN)
+SINGLE = ("autoencoder", "dae", "vae", "vqvae", *DRAWN)
 """Methods whose map is one residual to the healthy counterpart that they show."""
 
 
@@ -35,7 +35,7 @@ def ddpm(net=None, **changes):
 
 
 def test_every_method_that_restores_offers_the_residuals():
-    assert set(WITH_RESIDUAL) == {*SINGLE, "disyre", "thor", "autoddpm"}
+    assert set(WITH_RESIDUAL) == {*SINGLE, "svae", "disyre", "thor", "autoddpm"}
 
 
 @pytest.mark.parametrize("name", WITH_RESIDUAL)
@@ -60,7 +60,7 @@ def test_a_residual_that_does_not_exist_is_refused(name):
     ids=lambda check: check.__name__,
 )
 def test_contract_with_other_residuals(check, kind, name):
-    check(lambda: made(name, residual=kind), view="axial")
+    check(lambda: made(name, residual=kind), view=method_class(name).views[0])
 
 
 @pytest.mark.parametrize("name", SINGLE)

@@ -123,7 +123,7 @@ def remove_earlier(out: Path, stem: str) -> None:
 
 
 def _done(stem: str, source: Source, report: dict[str, Any], *, known: bool = False) -> Done:
-    doubt, left_out = doubts(report.get("checks", {})), report["input"].get("left_out")
+    doubt, left_out = doubts(report.get("checks", {})), report.get("input", {}).get("left_out")
     files = f"left out: {first_names(left_out)}" if left_out else ""
     return Done(
         name=stem,

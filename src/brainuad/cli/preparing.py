@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from brainuad.cohort import Done
+    from brainuad.prepare import Recipe
     from brainuad.read.source import Source
 
 EXAMPLES = """
@@ -76,14 +77,10 @@ def prepare(
     [bold]detect[/bold] and [bold]fit[/bold] prepare by themselves; this is for looking, and for
     cohorts.
     """
-    import time
-
     from brainuad.cli.inputs import sources
-    from brainuad.cohort import Done, done_before, prepare_cohort, write_page
     from brainuad.gate import known_modality
     from brainuad.prepare import recipe as named_recipe
     from brainuad.read.bids import Wanted
-    from brainuad.scan_file import scan_stem
 
     wanted = Wanted(
         participants=participant or (),
@@ -92,12 +89,27 @@ def prepare(
     )
     found = sources(scans, brains=brain or (), series=series, wanted=wanted)
     found = [replace(source, modality=source.modality or modality) for source in found]
-    steps, started = named_recipe(recipe or usual_recipe(found)), time.perf_counter()
+    steps = named_recipe(recipe or usual_recipe(found))
     made_folder(out)
+    done = prepared_with_page(found, steps, out, workers=workers, quiet=quiet)
+    failed = {Path(d.path): d.why for d in done if d.bad}
+    if failed:
+        list_failures(failed, total=len(done))
+
+
+def prepared_with_page(
+    found: "Sequence[Source]", steps: "Recipe", out: Path, *, workers: int, quiet: bool
+) -> "list[Done]":
+    """Prepare scans, tell of each, and write the page; of what is done when it is interrupted."""
+    import time
+
+    from brainuad.cohort import done_before, prepare_cohort, write_page
+    from brainuad.scan_file import scan_stem
+
+    started = time.perf_counter()
     done: list[Done] = []
-    run = prepare_cohort(found, steps, out, workers=workers, progress=not quiet)
     try:
-        with closing(run):
+        with closing(prepare_cohort(found, steps, out, workers=workers, progress=not quiet)) as run:
             for each in run:
                 done.append(each)
                 told(each)
@@ -111,9 +123,7 @@ def prepare(
         raise
     page = write_page(out, done, recipe=steps, seconds=time.perf_counter() - started)
     say(f"prepared scans: {out}\npage: {page}")
-    failed = {Path(d.path): d.why for d in done if d.bad}
-    if failed:
-        list_failures(failed, total=len(done))
+    return done
 
 
 def told(done: "Done") -> None:
