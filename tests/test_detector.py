@@ -114,7 +114,8 @@ def test_a_normative_model_is_saved_and_changes_the_map(normed, detector, tmp_pa
 
 def test_another_contrast_is_refused_unless_forced(normed):
     scan = person("sub-02")
-    inverted = dataclasses.replace(scan, voxels=np.where(scan.brain, 255 - scan.voxels, 0))
+    assert scan.brain is not None
+    inverted = dataclasses.replace(scan, voxels=(255 - scan.voxels) * scan.brain)
     with pytest.raises(DataError, match="does not look like the T1w scans"):
         normed.detect(inverted)
     assert normed.detect(inverted, force=True).anomaly.max() > 0

@@ -1,6 +1,7 @@
 """Encoders see what they may see, and learn from what they may not."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -128,7 +129,8 @@ def dropping(drop: float) -> Encoder:
 def test_branches_are_skipped_image_by_image_and_scaled_up_where_they_are_not():
     net = dropping(0.4).train()
     x, shares = images(600, 1, 16, 16), []
-    for level in net.levels:
+    levels: Any = net.levels
+    for level in levels:
         body = nn.Sequential(*list(level.branch)[:5])
         h = level.shrink(x)
         branch, found = body(h), level(x) - h

@@ -23,7 +23,6 @@ __all__ = ["Fpi"]
 
 LARGEST_Z, LARGEST_LOGIT = 8.0, 8.0
 AT_ONCE = 16
-SLIVER = 0.05
 Whole = Float[Tensor, "i j k"]
 WholeBrain = Bool[Tensor, "i j k"]
 Seen = Float[Tensor, "channels rows columns"]
@@ -59,8 +58,7 @@ class FpiOptions:
     """Random changes of the training slabs, or none."""
 
 
-# A gain that varies over the brain moves ranks, and with them what healthy people are compared by.
-OURS: dict[str, Any] = {"augment": {"noise": 0.0, "gamma": 0.2, "bias": 0.03}}
+OURS: dict[str, Any] = {"augment": {"noise": 0.0, "gamma": 0.2}}
 
 
 class Fpi(Method):
@@ -182,9 +180,7 @@ class Fpi(Method):
 
     def example(self, x: Slab, brain: Inside, table: Table, *, rng: Rng) -> tuple[Seen, Middle]:
         """What the net sees of a random slab of a volume, its healthy middle, and its brain."""
-        # Slivers at the top and the bottom hold too little to learn from.
-        area = brain.flatten(1).sum(1)
-        slices = (area > SLIVER * area.max()).nonzero()[:, 0]
+        slices = brain.flatten(1).any(1).nonzero()[:, 0]
         k = int(slices[int(rng.fork("slice").uniform() * len(slices))]) if len(slices) else 0
         slab, inside = self.around(x, k), self.around(brain, k)
         sick = slab
