@@ -11,11 +11,11 @@ import numpy as np
 from brainuad.types import DataError
 
 MANTISSA = 10
-"""Bits of the mantissa kept for metrics: 261,121 bins, relative width at most 2^-10 = 0.1 %."""
+"""Mantissa kept for metrics, in bits; 261,121 bins, relative width at most 2^-10 = 0.1 %."""
 FINE_MANTISSA = 12
-"""Bits kept for thresholds: about a million bins, relative width at most 2^-12 = 0.025 %."""
+"""Mantissa kept for thresholds; about a million bins, relative width at most 2^-12 = 0.025 %."""
 COARSE_MANTISSA = 4
-"""Bits kept where memory is short: 4,081 bins, relative width at most 2^-4 = 6 %."""
+"""Mantissa kept where memory is short; 4,081 bins, relative width at most 2^-4 = 6 %."""
 
 
 def bin_count(mantissa: int = MANTISSA) -> int:

@@ -74,7 +74,7 @@ class ReflectOptions(LatentOptions):
     corruption: CorruptionLaw = field(default_factory=CorruptionLaw)
     """How latents are corrupted in training."""
     second: bool = False
-    """A second stage of training (REFLECT-2): from there on, the net learns the straight line to
+    """A second stage of training (REFLECT-2). From there on, the net learns the straight line to
     where the net of the first stage leads a corrupted latent, instead of to the healthy one."""
     second_steps: Annotated[int, Field(ge=1)] = 5
     """Euler steps of the net of the first stage in the second one."""
