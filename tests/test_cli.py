@@ -346,6 +346,12 @@ def test_calibrate_refuses_scans_that_were_fitted_on(run, cohort: Path, detector
     assert "was fitted on, so it cannot calibrate" in said
 
 
+def test_a_shipped_detector_is_calibrated_into_a_folder_that_is_named(run, cohort: Path):
+    code, said = run("calibrate", "-i", cohort / "others", "-m", "t1")
+    assert code == 2
+    assert "t1: not a folder of your own; say with --out where it shall go" in said
+
+
 def test_calibrate_may_write_to_another_folder(run, cohort: Path, detector: Path, tmp_path: Path):
     scan = sorted((cohort / "others").iterdir())[0]
     code, said = run(

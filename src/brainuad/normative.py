@@ -20,7 +20,7 @@ from brainuad.postprocess import median
 from brainuad.scan import Scan
 from brainuad.types import DataError, UsageError, Volume
 
-__all__ = ["PREFIX", "Normative", "NormativeOptions", "Normer"]
+__all__ = ["PREFIX", "Normative", "NormativeOptions", "Normer", "likeness", "split_state"]
 
 PREFIX = "normative."
 """Names of its arrays among a detector's weights start with this."""

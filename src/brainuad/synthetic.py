@@ -74,7 +74,7 @@ def with_anomalies(law: AnomalyLaw, x: Slab, inside: Inside, sign: Sign, *, rng:
 def with_one(law: AnomalyLaw, x: Slab, inside: Inside, sign: Sign, *, rng: Rng) -> Slab:
     """A slab with one more anomaly."""
     u = rng.uniforms(DRAWN)[0].tolist()
-    where = soft_ball(law, inside, u[:8], rng=rng.fork("shape")) * inside
+    where = soft_ball(law, inside, u[:8], rng=rng.fork("shape")).to(x) * inside
     dark = sign == "dark" or (sign == "absolute" and u[8] < 0.5)
     level = law.level * u[9] if dark else 1 - law.level * u[9]
     share = law.share_min + (law.share_max - law.share_min) * u[10]

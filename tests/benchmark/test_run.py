@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brainuad.benchmark import LOADERS, RunSettings, run_benchmark, volumes
+from brainuad.benchmark import LOADERS, Entry, RunSettings, run_benchmark, volumes
 from brainuad.benchmark.found import load_kept
 from brainuad.benchmark.prepared import load_prepared
 from brainuad.detector import Detector
@@ -195,6 +195,20 @@ def test_detectors_of_an_earlier_run_are_used(
     )
     old, new = (Detector.load(d / "detectors/healthy_atlas-dark") for d in (out, tmp_path))
     assert old.weights_hash == new.weights_hash
+
+
+def test_a_fitted_detector_is_an_entry_by_its_folder(out: Path):
+    name = next(p.name for p in sorted((out / "detectors").iterdir()) if p.name.startswith("h"))
+    folder = out / "detectors" / name
+    entry = Entry.parse(str(folder))
+    assert (entry.detector, entry.label) == (folder, name)
+    assert entry.method == Detector.load(folder).config.method
+
+
+def test_a_shipped_detector_is_an_entry_by_its_name():
+    entry = Entry.parse("t1")
+    assert entry.label == "t1-fpi"
+    assert (entry.method, entry.preset) == ("fpi", "dark")
 
 
 def test_other_training_than_before_is_refused(out: Path, shared: Path):
