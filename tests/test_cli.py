@@ -30,8 +30,8 @@ SHAPE = (32, 40, 32)
 AFFINE = np.diag([5.0, 5, 5, 1])
 AFFINE[:3, 3] = [-77.5, -115, -68.75]
 COMMANDS = (
-    "demo", "prepare", "fit", "calibrate", "detect", "evaluate", "benchmark", "report", "simulate",
-    "methods", "info", "data",
+    "demo", "prepare", "fit", "calibrate", "ensemble", "detect", "evaluate", "benchmark", "report",
+    "simulate", "methods", "info", "data",
 )  # fmt: skip
 
 
@@ -100,6 +100,63 @@ def found(cohort: Path, detector: Path, tmp_path_factory: pytest.TempPathFactory
 def fit_words(cohort: Path, out: Path, *more: object) -> list[object]:
     words = ["fit", "-i", cohort / "healthy", "-o", out, "--method", "dae", "--preset", "tiny"]
     return [*words, "--recipe", "phantom", "--steps", 2, *more]
+
+
+# Ensembles
+
+
+def test_detectors_are_joined_calibrated_and_asked(run, cohort: Path, detector: Path, tmp_path):
+    other, both = tmp_path / "bright", tmp_path / "both"
+    fit = ["fit", "-i", cohort / "healthy", "-o", other, "--method", "intensity"]
+    assert run(*fit, "--preset", "bright", "--recipe", "phantom")[0] == 0
+    members = ["-m", detector, "-m", f"{other}=0.5"]
+    code, said = run("ensemble", *members, "-o", both, "--calibrate", cohort / "others")
+    assert code == 0
+    assert "threshold at 1 % healthy false positives" in said
+    scan = next((cohort / "test").iterdir())
+    assert run("detect", "-i", scan, "-m", both, "-o", tmp_path / "out")[0] == 0
+    record = json.loads(next((tmp_path / "out").glob("*_uad.json")).read_text())
+    assert record["method"] == "ensemble"
+    assert record["components"] >= 1
+
+
+def test_a_file_describes_an_ensemble(run, detector: Path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    again = tmp_path / "again"
+    Detector.load(detector).save(again)
+    file = tmp_path / "e.yaml"
+    file.write_text(f"members:\n  {detector}: 1\n  again: 0.25\nabout: two alike\n")
+    code, said = run("ensemble", "--config", file, "-o", tmp_path / "both")
+    assert code == 0
+    assert "no thresholds yet" in said
+    made = Detector.load(tmp_path / "both").config
+    assert made.about == "two alike"
+    weights = {name: m["weight"] for name, m in made.options["members"].items()}
+    assert weights == {detector.name: 1.0, "again": 0.25}
+
+
+def test_two_members_of_one_name_are_refused(run, detector: Path, tmp_path):
+    Detector.load(detector).save(tmp_path / detector.name)
+    members = ["-m", detector, "-m", tmp_path / detector.name]
+    code, said = run("ensemble", *members, "-o", tmp_path / "both")
+    assert code == 2
+    assert f"two detectors are called {detector.name}; rename" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-m", "t1=much"], "t1=much: 'much' is no weight; give NAME=0.5"),
+        (["-m", "nothing-such"], "nothing-such: no such detector folder"),
+        (["-m", "intensity"], "no such detector folder"),
+        ([], "0 detector(s); give at least two"),
+    ],
+)
+def test_ensembles_that_cannot_be_are_refused(run, tmp_path, words, message):
+    code, said = run("ensemble", *words, "-o", tmp_path / "both")
+    assert code in (2, 66)
+    assert message in said
+    assert not (tmp_path / "both").exists()
 
 
 # Help and registries

@@ -15,11 +15,11 @@ from brainuad.detector_config import DetectorConfig, configured, new_method, tra
 from brainuad.detector_files import hash_of_weights, read_detector, write_detector
 from brainuad.detector_fit import fitted
 from brainuad.encoding import brain_of
+from brainuad.joint import Joint, learned, maps_of, taken_over
 from brainuad.manifest import run_manifest
-from brainuad.maps import canonical_maps
 from brainuad.method import Method
 from brainuad.nifti import read_scan
-from brainuad.normative import Normative, NormativeOptions, split_state
+from brainuad.normative import Normative, NormativeOptions
 from brainuad.postprocess import Postprocess, scan_score
 from brainuad.prepare import Prepared, Recipe, prepare_scan
 from brainuad.prepare import recipe as named_recipe
@@ -189,8 +189,9 @@ class Detector:
         elif brain is not None:
             raise UsageError(f"{scan.subject}: give the brain mask to read_scan, not to detect")
         prepared = prepare_scan(self.config.accepted(scan, self.name), self.config.recipe)
-        if self.normative is not None and not force:
-            self.normative.check_contrast(prepared.scan, self.name)
+        known = self.method.normative if isinstance(self.method, Joint) else self.normative
+        if known is not None and not force:
+            known.check_contrast(prepared.scan, self.name)
         return self.detect_prepared(prepared, **options)
 
     def detect_prepared(
@@ -213,11 +214,9 @@ class Detector:
         """
         started = time.perf_counter()
         how: Any = {"view": self.config.view, "batch_size": batch_size, "device": device}
-        found = canonical_maps(self.method, prepared.scan, seed=seed, **how)
-        anomaly, brain = found.anomaly, brain_of(prepared.scan)
-        if self.normative:
-            anomaly = self.normative.map(prepared.scan, anomaly, found.healthy)
-        anomaly = self.config.postprocess.apply(anomaly, brain, prepared.scan.spacing)
+        found = maps_of(self.method, self.normative, prepared.scan, seed=seed, **how)
+        brain = brain_of(prepared.scan)
+        anomaly = self.config.postprocess.apply(found.anomaly, brain, prepared.scan.spacing)
         score = scan_score(anomaly, brain)
         native = np.maximum(prepared.to_original(anomaly), 0)
         finding = Finding(
@@ -238,8 +237,7 @@ class Detector:
 
     def state(self) -> dict[str, Any]:
         """All that it learned, by name: the method's weights and the normative model."""
-        own = self.method.state_dict()
-        return own if self.normative is None else {**own, **self.normative.state()}
+        return learned(self.method, self.normative, half=self.config.half)
 
     def record(self, seed: int, seconds: float) -> dict[str, Any]:
         """Where a finding comes from: detector, hashes, versions and time."""
@@ -275,9 +273,8 @@ class Detector:
         parts = read_detector(folder)
         config = DetectorConfig.from_dict(parts.config, where=f"{folder}/detector.yaml")
         method = new_method(config)
-        own, normative = split_state(parts.state, config.normative)
         try:
-            method.restore(own)
+            normative = taken_over(method, parts.state, config.normative)
         except (RuntimeError, KeyError) as error:
             raise DataError(
                 f"{folder}: weights do not fit method {config.method}; fit the detector again"

@@ -7,13 +7,15 @@ from typing import Any
 import torch
 
 from brainuad.config import build, to_dict
+from brainuad.joint import ENSEMBLE, Joint, Member
+from brainuad.manifest import run_manifest
 from brainuad.method import Method, method_class, preset_options
 from brainuad.normative import NormativeOptions
 from brainuad.postprocess import Postprocess
 from brainuad.prepare import Recipe
 from brainuad.scan import Scan
 from brainuad.train_settings import TrainSettings
-from brainuad.types import DataError
+from brainuad.types import DataError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class DetectorConfig:
     """What is done to the map before thresholds."""
     normative: NormativeOptions | None = None
     """How the map is compared with what healthy people show at each place; None: it is not."""
+    half: bool = False
+    """Keep the weights in half precision: half the file, and a map that hardly differs."""
     about: str = ""
     """Of whose scans it is made and under which licences, for its card; Markdown."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -47,6 +51,7 @@ class DetectorConfig:
         return {
             **plain,
             **({"about": self.about} if self.about else {}),
+            **({"half": True} if self.half else {}),
             "options": to_dict(self.options),
             "recipe": self.recipe.to_dict(),
             "postprocess": to_dict(self.postprocess),
@@ -101,11 +106,73 @@ def configured(
 
 def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:
     """The method with its starting parameters, drawn from ``seed`` alone."""
-    kind = method_class(config.method)
-    options = build(kind.Options, dict(config.options), where=config.method)
+    if config.method == ENSEMBLE:
+        return Joint({name: _member(m) for name, m in config.options["members"].items()})
+    return _plain_method(config.method, config.options, seed=seed)
+
+
+def _plain_method(name: str, given: Mapping[str, Any], *, seed: int = 0) -> Method:
+    kind = method_class(name)
+    options = build(kind.Options, dict(given), where=name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return kind(options)
+
+
+def _member(settings: Mapping[str, Any]) -> Member:
+    """A member, not fitted yet, as :func:`joint_config` described it."""
+    normative = settings["normative"]
+    return Member(
+        method=_plain_method(settings["method"], settings["options"]),
+        view=settings["view"],
+        weight=settings["weight"],
+        options=normative and build(NormativeOptions, normative, where="ensemble: normative"),
+    )
+
+
+def joint_config(members: Mapping[str, tuple[DetectorConfig, float]]) -> DetectorConfig:
+    """Settings of a detector whose map is the weighted sum of those of others.
+
+    Raises:
+        UsageError: fewer than two, or such as see unlike scans.
+    """
+    configs = {name: config for name, (config, _) in members.items()}
+    if len(configs) < 2:
+        raise UsageError(f"ensemble: {len(configs)} detector(s); give at least two")
+    first = next(iter(configs.values()))
+    for name, config in configs.items():
+        if (config.modality, config.recipe.hash) != (first.modality, first.recipe.hash):
+            raise UsageError(
+                f"ensemble: {name} takes {config.modality} prepared with {config.recipe.hash}, the "
+                f"others {first.modality} with {first.recipe.hash}; join detectors of one recipe"
+            )
+        if config.method == ENSEMBLE:
+            raise UsageError(f"ensemble: {name} is one itself; give its members instead")
+        if config.postprocess != first.postprocess:
+            raise UsageError(f"ensemble: {name} post-processes its map otherwise; make them alike")
+    described = {
+        name: {
+            "weight": float(weight),
+            "method": config.method,
+            "preset": config.preset,
+            "options": to_dict(config.options),
+            "view": config.view,
+            "normative": None if config.normative is None else to_dict(config.normative),
+        }
+        for name, (config, weight) in members.items()
+    }
+    inputs = {k: v for c in configs.values() for k, v in c.provenance.get("inputs", {}).items()}
+    return replace(
+        first,
+        method=ENSEMBLE,
+        preset="default",
+        options={"members": described},
+        view="volume",
+        normative=None,
+        half=all(config.half for config in configs.values()),
+        about="\n\n".join(f"Member {name}: {c.about}" for name, c in configs.items() if c.about),
+        provenance=run_manifest(command="ensemble", config={}, seed=0, inputs=inputs),
+    )
 
 
 def training_settings(

@@ -6,6 +6,7 @@ from typing import Any
 
 from brainuad.config import to_dict
 from brainuad.detector_config import DetectorConfig, new_method
+from brainuad.joint import learned
 from brainuad.manifest import hash_of, run_manifest
 from brainuad.maps import normative_of
 from brainuad.method import Method
@@ -52,6 +53,8 @@ def fitted(
     )
     method.to(resolve_device(device))
     method.fit(store.batches(config.view), minimise=minimise)
+    if config.half:  # so that what is compared with healthy people is what will be loaded
+        method.restore(learned(method, None, half=True))
     normative = normative_of(
         method, store, config.normative, view=config.view, device=device, progress=progress
     )

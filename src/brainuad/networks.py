@@ -3,6 +3,7 @@
 The only importer of MONAI, and only when one of its nets is asked for: importing it takes seconds.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -27,6 +28,9 @@ class DenoisingUNetOptions:
     """Space axes: 2 for slices, 3 for volumes."""
     widths: tuple[int, ...] = (64, 128, 256, 512)
     """Channels of each level, finest first; each level but the first halves the image."""
+    blocks: Literal["standardised", "plain"] = "standardised"
+    """Layers of a block, twice: filters of mean 0 and deviation 1, swish and group norm, growing by
+    transposed convolution, as published; or filter, group norm and swish, growing by repetition."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be built."""
@@ -60,10 +64,15 @@ class StandardisedConvolution(nn.Module):
         return self.apply_to(wide, (weight - mean) / (spread + 1e-5), self.conv.bias)
 
 
-def block(c_in: int, c_out: int, dimensions: int) -> nn.Sequential:
-    """Twice: standardised convolution, swish, group norm."""
+def block(c_in: int, c_out: int, dimensions: int, kind: str = "standardised") -> nn.Sequential:
+    """Twice: filter, swish and group norm, in the order of the kind."""
     layers: list[nn.Module] = []
     for channels in (c_in, c_out):
+        if kind == "plain":
+            filters = {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+            norm = nn.GroupNorm(math.gcd(8, c_out), c_out)
+            layers += [filters(channels, c_out, 3, padding=1, bias=False), norm, nn.SiLU()]
+            continue
         layers += [
             StandardisedConvolution(channels, c_out, dimensions),
             nn.SiLU(),
@@ -81,16 +90,21 @@ class DenoisingUNet(nn.Module):
     def __init__(self, options: DenoisingUNetOptions):
         super().__init__()
         self.options = options
-        d, widths = options.dimensions, options.widths
+        d, widths, kind = options.dimensions, options.widths, options.blocks
         pool, up, last = {
             2: (nn.AvgPool2d, nn.ConvTranspose2d, nn.Conv2d),
             3: (nn.AvgPool3d, nn.ConvTranspose3d, nn.Conv3d),
         }[d]
         self.pool = pool(2)
-        self.down = nn.ModuleList(block(a, b, d) for a, b in pairwise((options.channels, *widths)))
+        seen = pairwise((options.channels, *widths))
+        self.down = nn.ModuleList(block(a, b, d, kind) for a, b in seen)
         coarse_first = list(pairwise(widths[::-1]))
-        self.grow = nn.ModuleList(up(a, b, 2, stride=2) for a, b in coarse_first)
-        self.up = nn.ModuleList(block(2 * b, b, d) for _, b in coarse_first)
+        if kind == "plain":
+            self.grow = nn.ModuleList(nn.Upsample(scale_factor=2) for _ in coarse_first)
+            self.up = nn.ModuleList(block(a + b, b, d, kind) for a, b in coarse_first)
+        else:
+            self.grow = nn.ModuleList(up(a, b, 2, stride=2) for a, b in coarse_first)
+            self.up = nn.ModuleList(block(2 * b, b, d) for _, b in coarse_first)
         self.out = last(widths[0], options.outputs or options.channels, 1)
 
     def forward(self, x: Maps) -> Maps:

@@ -71,6 +71,8 @@ class Entry:
 
     def settings(self, common: TrainSettings) -> TrainSettings:
         """How this entry is trained: as suits the method, then as ``common`` says otherwise."""
+        if self.detector is not None:
+            return common
         general = to_dict(TrainSettings())
         changes = {k: v for k, v in to_dict(common).items() if v != general[k]}
         common = training_settings(self.method, changes, preset=self.preset)

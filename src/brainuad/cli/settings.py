@@ -44,7 +44,7 @@ class FitSettings:
             if normative is None
             else build(NormativeOptions, normative, where="normative"),
         )
-        made.config = replace(made.config, about=data["about"])
+        made.config = replace(made.config, about=data["about"], half=bool(data["half"]))
         return made
 
     def text(self) -> str:
@@ -59,8 +59,8 @@ def resolve(
 
     Args:
         config: YAML file with any of ``method``, ``preset``, ``modality``, ``recipe``,
-            ``training``, ``postprocess``, ``normative``, ``about`` and a section with the name
-            of the method.
+            ``training``, ``postprocess``, ``normative``, ``about``, ``half`` and a section with the
+            name of the method.
         changes: ``a.b=c``, for example ``training.steps=500`` or ``dae.noise_std=0.3``.
         named: values of ``method``, ``preset``, ``modality``, ``recipe`` and ``training``; None
             for those that were not given.
@@ -95,6 +95,7 @@ def defaults_for(base: Mapping[str, Any]) -> dict[str, Any]:
         "postprocess": to_dict(Postprocess()),
         "normative": None,
         "about": "",
+        "half": False,
     }
 
 

@@ -35,7 +35,7 @@ class FpiOptions:
     """Options of :class:`Fpi`."""
 
     net: DenoisingUNetOptions = field(
-        default_factory=lambda: DenoisingUNetOptions(widths=(16, 32, 64, 96))
+        default_factory=lambda: DenoisingUNetOptions(widths=(16, 32, 64, 96), blocks="plain")
     )
     """The marking U-Net; its channels follow from ``neighbours``."""
     anomalies: AnomalyLaw = field(default_factory=AnomalyLaw)
@@ -46,8 +46,10 @@ class FpiOptions:
     """Slices that the net sees below and above the one that it judges."""
     whole: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of training slabs without an anomaly."""
-    slabs: Annotated[int, Field(ge=1)] = 4
+    slabs: Annotated[int, Field(ge=1)] = 2
     """Slabs that each volume of a training step gives."""
+    least: Annotated[int, Field(ge=1)] = 150
+    """Slices with less brain, in pixels, are not trained on, where a scan has others."""
     visible: Annotated[float, Field(gt=0)] = 0.04
     """Least change of the intensity that counts as anomalous in training."""
     mirrored: bool = True
@@ -58,7 +60,7 @@ class FpiOptions:
     """Random changes of the training slabs, or none."""
 
 
-OURS: dict[str, Any] = {"augment": {"noise": 0.0, "gamma": 0.2}}
+OURS: dict[str, Any] = {"augment": {"noise": 0.0, "gamma": 0.2, "rotation_deg": 7.0, "zoom": 0.08}}
 
 
 class Fpi(Method):
@@ -80,7 +82,7 @@ class Fpi(Method):
     space = "pixel"
     views = ("volume",)
     stages: ClassVar[Mapping[str, float]] = {"mark": 1.0}
-    train_with: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "batch_size": 4}
+    train_with: ClassVar[Mapping[str, Any]] = {"lr": 2e-3, "batch_size": 8}
     Options = FpiOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": OURS,
@@ -137,32 +139,44 @@ class Fpi(Method):
         self.deviation = deviation.movedim(2, 0).contiguous().to(device)
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
-        """Cross-entropy of the marks and twice the absolute error of the restoration.
+        """Cross-entropy of the marks and twice the absolute error of the restoration, per pixel.
 
-        Each volume gives ``slabs`` slabs; its loss is their mean over the brain.
+        Each volume gives ``slabs`` slabs; its loss is their mean.
         """
-        x, n = self.recoloured(batch, rng), self.options.slabs
+        n = self.options.slabs
         own = Rng([seed_of(s, "slab", i) for s in rng.seeds for i in range(n)])
-        volumes = [self.upright(x[v, 0], batch.brain[v, 0]) for v in range(len(batch))]
+        volumes = [self.upright(batch.x[v, 0], batch.brain[v, 0]) for v in range(len(batch))]
         each = [volume for volume in volumes for _ in range(n)]
         pairs = zip(each, own.seeds, strict=True)
         made = [self.example(*volume, rng=Rng([seed])) for volume, seed in pairs]
         stack, brain = (torch.stack(parts) for parts in zip(*made, strict=True))
         stack, brain = self.moved(stack, brain, own.fork("place"))
-        healthy, sick = stack[:, -1:], stack[:, self.options.neighbours][:, None]
+        marked = (self.lost(stack).abs() > self.options.visible).float()
+        stack = self.recoloured(stack, own.fork("colour"))
         output = self.net(stack[:, :-1])
-        marked = ((healthy - sick).abs() > self.options.visible).float()
         cross = F.binary_cross_entropy_with_logits(output[:, 1:], marked, reduction="none")
-        error = (cross + 2 * (output[:, :1] - (healthy - sick)).abs()) * brain
-        size = brain.float().flatten(1).sum(1).clamp(min=1)
-        return (error.flatten(1).sum(1) / size).reshape(-1, n).mean(1)
+        error = (cross + 2 * (output[:, :1] - self.lost(stack)).abs()) * brain
+        return error.flatten(1).mean(1).reshape(-1, n).mean(1)
 
-    def recoloured(self, batch: Batch, rng: Rng) -> Images:
-        """The volumes with other intensities, where the options say so."""
+    def lost(self, stack: Images) -> Float[Tensor, "batch 1 rows columns"]:
+        """What would make the tissue in the middle of slabs healthy again."""
+        middle = self.options.neighbours
+        return stack[:, -1:] - stack[:, middle : middle + 1]
+
+    def recoloured(self, stack: Images, rng: Rng) -> Images:
+        """Slabs and their healthy middle in other intensities, where the options say so.
+
+        Only what is shown of the scan changes: ranks would hardly, and what they are compared with
+        must stay true.
+        """
         how = self.options.augment
         if how is None:
-            return batch.x
-        return recoloured(batch.x, how, rng.fork("colour")) * batch.brain
+            return stack
+        shown = [*range(2 * self.options.neighbours + 1), stack.shape[1] - 1]
+        images = stack[:, shown]
+        stack = stack.clone()
+        stack[:, shown] = recoloured(images, how, rng) * (images > 0)
+        return stack
 
     def moved(self, stack: Images, brain: Brain, rng: Rng) -> tuple[Images, Brain]:
         """Slabs in another place, with all that belongs to them."""
@@ -180,8 +194,9 @@ class Fpi(Method):
 
     def example(self, x: Slab, brain: Inside, table: Table, *, rng: Rng) -> tuple[Seen, Middle]:
         """What the net sees of a random slab of a volume, its healthy middle, and its brain."""
-        slices = brain.flatten(1).any(1).nonzero()[:, 0]
-        k = int(slices[int(rng.fork("slice").uniform() * len(slices))]) if len(slices) else 0
+        size = brain.flatten(1).sum(1)
+        slices = (size >= min(self.options.least, int(size.max()))).nonzero()[:, 0]
+        k = int(slices[int(rng.fork("slice").uniform() * len(slices))])
         slab, inside = self.around(x, k), self.around(brain, k)
         sick = slab
         if float(rng.fork("whole").uniform()) >= self.options.whole:
