@@ -27,7 +27,7 @@ class DetectorConfig:
     preset: str = "default"
     """Preset that the options started from."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the method that differ from its own defaults."""
+    """All options of the method, so that a change of its defaults does not change a detector."""
     modality: str = "T1w"
     """The modality that it is fitted on and takes."""
     recipe: Recipe
@@ -99,9 +99,14 @@ def configured(
 ) -> DetectorConfig:
     """Settings of a method from a preset and options on top of it, checked."""
     kind = method_class(method)
-    chosen = merged(preset_options(method, preset), options)
-    view = kind.view_with(build(kind.Options, chosen, where=method))
-    return DetectorConfig(method=method, preset=preset, options=chosen, view=view, **settings)
+    chosen = build(kind.Options, merged(preset_options(method, preset), options), where=method)
+    return DetectorConfig(
+        method=method,
+        preset=preset,
+        options=to_dict(chosen),
+        view=kind.view_with(chosen),
+        **settings,
+    )
 
 
 def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:
