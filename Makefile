@@ -4,11 +4,12 @@
 #   make lint     ruff, pyright, import contracts, spelling
 #   make docs     the documentation; warnings are errors
 #   make bench    the scripts behind every speed claim
+#   make pack-data  the healthy training scans as one small file, for `brainuad fit --packed`
 #   make setup    only .venv
 # Variables: PYTHON (interpreter, 3.11 to 3.13), OUT (folder of the demo),
-#   TORCH_INDEX (package index to take torch from; see .ci/setup).
+#   PACK (file of pack-data), TORCH_INDEX (package index to take torch from; see .ci/setup).
 
-.PHONY: help setup demo test lint docs bench clean
+.PHONY: help setup demo test lint docs bench pack-data clean
 .DELETE_ON_ERROR:
 
 OUT ?= demo-out
@@ -16,7 +17,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -9
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -10
 
 setup: $(STAMP)
 
@@ -44,7 +45,11 @@ docs: $(STAMP)
 	@echo "docs: $(CURDIR)/docs/_build/html/index.html"
 
 bench: $(STAMP)
-	@for script in $(wildcard benchmarks/*.py); do $(BIN)/python "$$script" || exit 1; done
+	@for script in $(filter-out %/pack_data.py,$(wildcard benchmarks/*.py)); do $(BIN)/python "$$script" || exit 1; done
+
+PACK ?= bench-out/packed.pack
+pack-data: $(STAMP)
+	@$(BIN)/python benchmarks/pack_data.py --data "$${BRAINUAD_DATA:-../shared}" --out "$(PACK)"
 
 clean:
 	@rm -rf docs/_build htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis

@@ -22,9 +22,12 @@ from brainuad.detector import Detector
 from brainuad.evaluate.protocols import PROTOCOLS
 from brainuad.method import method_class, method_names
 from brainuad.nifti import read_scan, write_volume
+from brainuad.pack import write_pack
 from brainuad.phantom import phantom
+from brainuad.prepare import prepare_scan, recipe
 from brainuad.scan import Scan
 from brainuad.simulate import plant
+from brainuad.store import Store
 
 SHAPE = (32, 40, 32)
 AFFINE = np.diag([5.0, 5, 5, 1])
@@ -100,6 +103,40 @@ def found(cohort: Path, detector: Path, tmp_path_factory: pytest.TempPathFactory
 def fit_words(cohort: Path, out: Path, *more: object) -> list[object]:
     words = ["fit", "-i", cohort / "healthy", "-o", out, "--method", "dae", "--preset", "tiny"]
     return [*words, "--recipe", "phantom", "--steps", 2, *more]
+
+
+# Packed scans
+
+
+def test_packed_scans_are_fitted_on_in_place_of_files(run, cohort: Path, tmp_path):
+    words = ["-o", tmp_path / "d", "--method", "intensity", "--recipe", "phantom"]
+    affine, shape = AFFINE, SHAPE
+    store = Store.create(
+        tmp_path / "store",
+        recipe_hash=recipe("phantom").hash,
+        affine=affine,
+        shape=shape,
+        modality="T1w",
+    )
+    for n in range(2):
+        store.add(prepare_scan(person(f"sub-packed{n}"), recipe("phantom")).scan)
+    file = write_pack(store, tmp_path / "all.pack")
+    assert run("fit", "--packed", file, *words)[0] == 0
+    inputs = Detector.load(tmp_path / "d").config.provenance["inputs"]
+    assert sorted(inputs) == ["sub-packed0", "sub-packed1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "give healthy scans with --input, or packed ones with --packed"),
+        (["--packed", "none.pack"], 66, "none.pack: no such file"),
+    ],
+)
+def test_a_fit_needs_scans_from_one_place(run, tmp_path, words, code, message):
+    found = run("fit", *words, "-o", tmp_path / "d", "--method", "dae")
+    assert found[0] == code
+    assert message in found[1]
 
 
 # Ensembles

@@ -42,19 +42,20 @@ CALIBRATE_EXAMPLES = """
 
   brainuad calibrate -i others/ -m my-detector -o my-detector-site2 --cohort "site 2"
 """
-Scans = Annotated[
-    list[Path],
-    typer.Option(
-        "--input", "-i", metavar="SCAN...", help="NIfTI files, folders of them, or a .tsv/.csv."
-    ),
-]
+SCANS = typer.Option(
+    "--input", "-i", metavar="SCAN...", help="NIfTI files, folders of them, or a .tsv/.csv."
+)
+Scans = Annotated[list[Path], SCANS]
 Cohort = Annotated[str, typer.Option(help="Name of the calibration cohort, for the record.")]
 
 
 def fit(
     *,
-    scans: Scans,
+    scans: Annotated[list[Path] | None, SCANS] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Detector folder to make.")],
+    packed: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Packed prepared scans, in place of -i.")
+    ] = None,
     method: Annotated[str | None, typer.Option(help="See [bold]brainuad methods[/bold].")] = None,
     preset: Annotated[str | None, typer.Option(help="Named set of the method's options.")] = None,
     calibrate: Annotated[
@@ -95,6 +96,7 @@ def fit(
     from brainuad.cli.inputs import sources
     from brainuad.cli.settings import resolve
     from brainuad.cli.workplace import Workplace
+    from brainuad.types import UsageError
 
     named = {
         "method": method, "preset": preset, "modality": modality, "recipe": recipe,
@@ -103,11 +105,15 @@ def fit(
     settings = resolve(config, changes or [], named=named)
     how = settings.training
     detector = settings.detector()
-    healthy = sources(scans)
+    if (scans is None) == (packed is None):
+        raise UsageError("fit: give healthy scans with --input, or packed ones with --packed")
+    healthy = sources(scans) if scans else []
     others = sources(calibrate) if calibrate else []
     say(escape(settings.text()).rstrip())
     place = Workplace.at(work or out.with_name(out.name + ".work"), settings, resume=resume)
-    store = place.filled(detector, healthy, quiet=quiet)
+    store = (
+        place.filled(detector, healthy, quiet=quiet) if packed is None else place.unpacked(packed)
+    )
     detector.name = out.name
     detector.fit(store, how, work=place.training, device=device, progress=not quiet)
     if others:

@@ -11,6 +11,7 @@ from brainuad.cli.settings import FitSettings
 from brainuad.config import load_yaml, parse_yaml
 from brainuad.detector import Detector
 from brainuad.manifest import sha256_file, write_text
+from brainuad.pack import read_pack
 from brainuad.prepare import prepare_scan
 from brainuad.scan import Scan
 from brainuad.store import Store
@@ -82,6 +83,10 @@ class Workplace:
                 f"{self.path}: holds {others[0]}, which is not given now; add --fresh to begin anew"
             )
         return store
+
+    def unpacked(self, file: Path) -> Store:
+        """The store that a packed file holds."""
+        return read_pack(file, self.path / "store")
 
     def _add(self, detector: Detector, source: Source, scan: Scan) -> str:
         digest = sha256_file(source.path)
