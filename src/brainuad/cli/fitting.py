@@ -46,6 +46,9 @@ SCANS = typer.Option(
     "--input", "-i", metavar="SCAN...", help="NIfTI files, folders of them, or a .tsv/.csv."
 )
 Scans = Annotated[list[Path], SCANS]
+Packed = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Packed prepared scans, in place of -i.")
+]
 Cohort = Annotated[str, typer.Option(help="Name of the calibration cohort, for the record.")]
 
 
@@ -53,9 +56,7 @@ def fit(
     *,
     scans: Annotated[list[Path] | None, SCANS] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Detector folder to make.")],
-    packed: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Packed prepared scans, in place of -i.")
-    ] = None,
+    packed: Packed = None,
     method: Annotated[str | None, typer.Option(help="See [bold]brainuad methods[/bold].")] = None,
     preset: Annotated[str | None, typer.Option(help="Named set of the method's options.")] = None,
     calibrate: Annotated[
@@ -96,18 +97,14 @@ def fit(
     from brainuad.cli.inputs import sources
     from brainuad.cli.settings import resolve
     from brainuad.cli.workplace import Workplace
-    from brainuad.types import UsageError
 
     named = {
         "method": method, "preset": preset, "modality": modality, "recipe": recipe,
         "training": training(steps=steps, time_budget=time_budget, seed=seed),
     }  # fmt: skip
     settings = resolve(config, changes or [], named=named)
-    how = settings.training
     detector = settings.detector()
-    if (scans is None) == (packed is None):
-        raise UsageError("fit: give healthy scans with --input, or packed ones with --packed")
-    healthy = sources(scans) if scans else []
+    healthy = given(scans, packed)
     others = sources(calibrate) if calibrate else []
     say(escape(settings.text()).rstrip())
     place = Workplace.at(work or out.with_name(out.name + ".work"), settings, resume=resume)
@@ -115,12 +112,26 @@ def fit(
         place.filled(detector, healthy, quiet=quiet) if packed is None else place.unpacked(packed)
     )
     detector.name = out.name
-    detector.fit(store, how, work=place.training, device=device, progress=not quiet)
+    detector.fit(store, settings.training, work=place.training, device=device, progress=not quiet)
     if others:
         set_thresholds(detector, others, cohort=cohort, device=device, quiet=quiet)
     detector.save(out)
     place.remove()
     say(f"detector: {out}" + ("" if others else " (no thresholds yet: brainuad calibrate)"))
+
+
+def given(scans: list[Path] | None, packed: Path | None) -> list["Source"]:
+    """The healthy scans, none where packed ones take their place.
+
+    Raises:
+        UsageError: neither, or both.
+    """
+    from brainuad.cli.inputs import sources
+    from brainuad.types import UsageError
+
+    if (scans is None) == (packed is None):
+        raise UsageError("fit: give healthy scans with --input, or packed ones with --packed")
+    return sources(scans) if scans else []
 
 
 def training(**given: Any) -> dict[str, Any]:
