@@ -168,3 +168,23 @@ def test_a_covariance_of_fewer_than_two_draws_is_refused(name, count):
 def test_draws_multiply_the_calls_of_the_net():
     assert ddpm(levels=[300, 600], walk=2, mahalanobis=5).passes((8, 8)) == 2 * 2 * 5
     assert ddpm(levels=[300, 600], walk=2).passes((8, 8)) == 2 * 2
+    assert ddpm(levels=[300, 600], walk=2, draws=5).passes((8, 8)) == 2 * 2 * 5
+
+
+def test_several_draws_without_the_factor_compare_with_their_mean():
+    batch = testing.lesioned("axial", 2)
+    method, rng = ddpm(draws=3), batch.rng(1)
+    found = method.detect(batch.x, batch.brain, rng=rng)
+    drawn = [
+        method.restorations(batch.x, batch.brain, method.starts(batch.x, rng.fork("draw", n)))[0]
+        for n in range(3)
+    ]
+    mean = torch.stack(drawn).mean(0) * batch.brain
+    torch.testing.assert_close(found.healthy, mean)
+    torch.testing.assert_close(found.anomaly, (batch.x - mean).abs() * batch.brain)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_draws_of_a_mean_and_of_a_covariance_at_once_are_refused(name):
+    with pytest.raises(UsageError, match="draws: 3, but mahalanobis says that 5 are drawn; leave"):
+        made(name, draws=3, mahalanobis=5)

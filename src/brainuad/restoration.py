@@ -45,6 +45,9 @@ class Restoration(Diffusion):
 class DrawnOptions(RestorationOptions):
     """Options of the methods that draw noise once and restore."""
 
+    draws: Annotated[int, Field(ge=1)] = 1
+    """Restorations from fresh noise whose mean is the healthy counterpart: less of the noise is left
+    in it, at as many times the cost."""
     mahalanobis: Annotated[int, Field(ge=0)] = 0
     """Restorations to draw of each image; the residual to their mean is multiplied by how far the
     image lies from their distribution. 0 is off: one restoration. Published: 10."""
@@ -57,6 +60,16 @@ class DrawnOptions(RestorationOptions):
                 f"mahalanobis: a covariance of {self.mahalanobis} draws; give 0 for none, or at "
                 "least 2, such as 10"
             )
+        if self.mahalanobis and self.draws > 1:
+            raise UsageError(
+                f"draws: {self.draws}, but mahalanobis says that {self.mahalanobis} are drawn; "
+                "leave one of the two out"
+            )
+
+    @property
+    def restored(self) -> int:
+        """How many restorations are drawn from each level."""
+        return max(self.draws, self.mahalanobis)
 
 
 class Drawn(Restoration):
@@ -66,20 +79,20 @@ class Drawn(Restoration):
 
     def passes(self, size: tuple[int, ...]) -> int:
         """One restoration from each of the levels, or as many as are drawn."""
-        return super().passes(size) * max(1, self.options.mahalanobis)
+        return super().passes(size) * self.options.restored
 
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """Residual to the mean of the restorations from each level; fresh noise for each."""
         self.check_fitted()
-        stream, count = self.options.noise.stream(rng), self.options.mahalanobis
-        streams = [stream.fork("draw", n) for n in range(count)] or [stream]
+        stream, count = self.options.noise.stream(rng), self.options.restored
+        streams = [stream.fork("draw", n) for n in range(count)] if count > 1 else [stream]
         starts = [start for each in streams for start in self.starts(x, each)]
         restored = torch.stack(self.restorations(x, brain, starts))
         draws = restored.unflatten(0, (len(streams), -1)).mean(1)
         healthy = draws.mean(0) * brain
         anomaly = self.residual(x, healthy) * brain
-        if count:
+        if self.options.mahalanobis:
             anomaly = anomaly * self.factor(x, draws, brain)
         return Detection(anomaly=anomaly, healthy=healthy)
 
