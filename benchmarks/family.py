@@ -111,7 +111,7 @@ def share(out: Path, method: str, preset: str) -> None:
             provenance=config.provenance,
         )
         twin = new_method(again)
-        twin.load_state_dict(detector.method.state_dict())
+        twin.restore(detector.method.state_dict())
         Detector(again, twin).save(out / "shared" / f"{method}-{other}")
 
 
