@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from brainuad import postprocess
-from brainuad.postprocess import Postprocess
+from brainuad.manifest import hash_of
+from brainuad.postprocess import Postprocess, steepen
 from brainuad.types import DataError, UsageError
 
 OFF = Postprocess(median=0)
@@ -24,6 +25,7 @@ steps = st.builds(
     smooth_mm=st.sampled_from([0.0, 4.0]),
     minimum_ml=st.sampled_from([0.0, 0.02]),
     axial_only=st.booleans(),
+    peak_drop=st.sampled_from([0.0, 2.0]),
 )
 
 
@@ -243,3 +245,30 @@ def test_golden_components(golden):
     g = golden("postprocess")
     kept = postprocess.drop_small(g["cc_in"] > 0, 7, fill_holes=True)
     np.testing.assert_array_equal(kept, g["cc_out"] > 0)
+
+
+@given(arrays(np.float32, (5, 6, 4), elements=st.floats(0, 10, width=32)), st.floats(0.1, 5))
+def test_slopes_become_steeper_and_peaks_stay(values, drop):
+    found = steepen(values, drop)
+    padded = np.pad(values, 1)
+    for index in np.ndindex(values.shape):
+        around = padded[tuple(slice(i, i + 3) for i in index)].max()
+        wanted = max(0.0, values[index] - max(0.0, around - values[index] - drop))
+        assert found[index] == pytest.approx(wanted, abs=1e-4)
+    assert (found <= values).all()
+    assert found.max() == values.max()
+
+
+def test_slopes_within_slices_do_not_see_the_next_one():
+    values = np.zeros((3, 3, 2), np.float32)
+    values[..., 0], values[..., 1] = 9.0, 3.0
+    assert (steepen(values, 1.0, axial_only=True) == values).all()
+    assert (steepen(values, 1.0)[..., 1] == 0).all()
+
+
+def test_a_later_step_that_is_off_leaves_the_hash_alone():
+    before = {
+        "erode_mm": 0.0, "median": 3, "smooth_mm": 0.0, "minimum_ml": 0.0, "axial_only": False,
+    }  # fmt: skip
+    assert Postprocess().hash == hash_of({"postprocess": before})
+    assert Postprocess(peak_drop=1.0).hash != Postprocess().hash

@@ -22,7 +22,7 @@ TOP_SHARE = 0.001
 
 @dataclass(frozen=True, kw_only=True)
 class Postprocess:
-    """Erosion of the brain, then a median, then smoothing; small components leave the mask.
+    """Erosion of the brain, median, smoothing, sharper slopes; small components leave the mask.
 
     The defaults suit maps on a 2 mm grid: a median of 3 voxels takes away single bright voxels
     and keeps lesions of 0.1 ml.
@@ -37,10 +37,14 @@ class Postprocess:
     minimum_ml: float = 0.0
     """Components of the mask smaller than this volume (ml) are dropped; 0 = off."""
     axial_only: bool = False
-    """Erosion, median and smoothing act within each axial slice instead of in 3-D."""
+    """Erosion, median, smoothing and slopes act within axial slices instead of in 3-D."""
+    peak_drop: float = 0.0
+    """How far, in the unit of the map, a voxel may lie below the highest that touches it before it
+    is lowered by the rest: masks then end where the map falls steeply instead of running down the
+    slope (a soft non-maximum suppression); 0 = off."""
 
     def __post_init__(self) -> None:
-        for name in ("erode_mm", "smooth_mm", "minimum_ml"):
+        for name in ("erode_mm", "smooth_mm", "minimum_ml", "peak_drop"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise UsageError(
@@ -52,7 +56,9 @@ class Postprocess:
     @property
     def hash(self) -> str:
         """Stable name of exactly these steps."""
-        return hash_of({"postprocess": asdict(self)})
+        # A step that came later and is off leaves the names of older post-processing alone.
+        later = set() if self.peak_drop else {"peak_drop"}
+        return hash_of({"postprocess": {k: v for k, v in asdict(self).items() if k not in later}})
 
     def apply(self, anomaly: np.ndarray, brain: np.ndarray, spacing: Sequence[float]) -> Volume:
         """The map that is thresholded: >= 0, 0 outside the brain, the map's own precision.
@@ -69,6 +75,7 @@ class Postprocess:
         kept = erode(brain, self.erode_mm, spacing, axial_only=self.axial_only)
         result = median(np.where(kept, anomaly, 0), self.median, axial_only=self.axial_only)
         result = smooth(result, self.smooth_mm, spacing, axial_only=self.axial_only)
+        result = steepen(result, self.peak_drop, axial_only=self.axial_only)
         return np.where(brain, result, 0).astype(anomaly.dtype, copy=False)
 
     def mask(self, anomaly: Volume, threshold: float, spacing: Sequence[float]) -> Mask:
@@ -142,6 +149,18 @@ def smooth(
     if axial_only:
         sigma[2] = 0.0
     return ndimage.gaussian_filter(anomaly, sigma, mode="constant")
+
+
+def steepen(anomaly: Volume, drop: float, *, axial_only: bool = False) -> Volume:
+    """Lower voxels by how far they lie more than ``drop`` below the highest that touches them.
+
+    Peaks, and all that lies near enough below them, stay as they are; no voxel falls below 0.
+    """
+    if drop == 0:
+        return anomaly
+    reach = (3, 3, 1 if axial_only else 3)
+    below = ndimage.maximum_filter(anomaly, reach, mode="constant") - anomaly
+    return np.maximum(anomaly - np.maximum(below - drop, 0), 0)
 
 
 def label_components(mask: Mask) -> tuple[np.ndarray, int]:

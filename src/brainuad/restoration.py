@@ -46,8 +46,8 @@ class DrawnOptions(RestorationOptions):
     """Options of the methods that draw noise once and restore."""
 
     draws: Annotated[int, Field(ge=1)] = 1
-    """Restorations from fresh noise whose mean is the healthy counterpart: less of the noise is left
-    in it, at as many times the cost."""
+    """Restorations from fresh noise whose mean is the healthy counterpart: less of the noise is
+    left in it, at as many times the cost."""
     mahalanobis: Annotated[int, Field(ge=0)] = 0
     """Restorations to draw of each image; the residual to their mean is multiplied by how far the
     image lies from their distribution. 0 is off: one restoration. Published: 10."""

@@ -42,7 +42,7 @@ class FpiOptions:
     """Law of the synthetic anomalies."""
     sign: Sign = "absolute"
     """Which anomalies are made and looked for: of either kind, darker, or brighter tissue."""
-    neighbours: Annotated[int, Field(ge=0)] = 1
+    neighbours: Annotated[int, Field(ge=0)] = 2
     """Slices that the net sees below and above the one that it judges."""
     whole: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of training slabs without an anomaly."""
@@ -91,7 +91,7 @@ class Fpi(Method):
         # Ours is small already; the names are those of the other methods.
         "small": OURS,
         "small-dark": {**OURS, "sign": "dark"},
-        "tiny": {"net": {"widths": [8, 16]}, "minimum_count": 2, "slabs": 2},
+        "tiny": {"net": {"widths": [8, 16]}, "minimum_count": 2, "neighbours": 1},
     }
     mean: Tensor
     deviation: Tensor
