@@ -28,6 +28,14 @@ class VqvaeOptions(ReconstructionOptions):
     """A critic that makes the copies sharp; None: none."""
 
 
+# Cells of 4 pixels copy lesions as well as anything else; cells of 16 must guess from around.
+COARSE: dict[str, Any] = {"preset": "vq-f4", "widths": [256, 256, 256, 256]}
+SMALL: dict[str, Any] = {
+    "autoencoder": {"preset": "vq-f4-small", "widths": [32, 64, 64, 64]},
+    "augment": {},
+}
+
+
 class Vqvae(Reconstruction):
     """Copies healthy slices through a grid of codebook vectors: the first stage of ``latent_ddpm``.
 
@@ -45,9 +53,9 @@ class Vqvae(Reconstruction):
     train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.VQVAE
     Options = VqvaeOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "default": {"autoencoder": {"preset": "vq-f4"}, "augment": {}},
-        "small": {"autoencoder": {"preset": "vq-f4-small"}, "augment": {}},
-        "small-dark": {"autoencoder": {"preset": "vq-f4-small"}, "augment": {}, "sign": "dark"},
+        "default": {"autoencoder": COARSE, "augment": {}},
+        "small": SMALL,
+        "small-dark": {**SMALL, "sign": "dark"},
         "tiny": {"autoencoder": {"preset": "tiny"}},
         "lineage": {"autoencoder": {"preset": "vq-f8-lineage", "revive": 0.0}},
         "tutorial": {"autoencoder": {"preset": "vq-f4", "codes": 16, "revive": 0.0}},
