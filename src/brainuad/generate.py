@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +23,8 @@ from brainuad.types import Affine, DataError, UsageError
 __all__ = ["GenerateOptions", "TissueMap", "generate", "tissue_map"]
 
 Head: TypeAlias = UInt8[Tensor, "i j k"]
+Slices: TypeAlias = Float[Tensor, "u v w"]
+InSlices: TypeAlias = Bool[Tensor, "u v w"]
 Places: TypeAlias = Float[Tensor, "i j k 3"]
 LEAST_BRAIN = 1000
 """Voxels; what holds less brain is no label map of a head."""
@@ -257,7 +259,7 @@ def extracted(tissue: Head, spacing: Spacing, options: GenerateOptions, rng: Rng
 
 def sampled(
     ideal: Field, mask: Inside, head: TissueMap, options: GenerateOptions, rng: Rng
-) -> tuple[Field, Inside, Affine]:
+) -> tuple[Slices, InSlices, Affine]:
     """Image and mask in the slices of a scan, and their affine."""
     across = (2, 2, 2, 0, 1)[int(rng.fork("direction").integers(0, 5))]
     thickness = float(rng.fork("thickness").uniform(*options.thickness_mm))
