@@ -21,6 +21,7 @@ from brainuad.types import DataError, UsageError
 STILL = GenerateOptions(
     turn_deg=0.0, stretch=0.0, bend_mm=0.0, ventricles=0.0, filled=0.0, caps=0.0, flow=0.0,
     bias=(0.0, 0.0), noise=(0.0, 0.0), blur_mm=(0.0, 0.0), thickness_mm=(2.0, 2.0), mask_error=0.0,
+    margin_mm=6.0,
 )  # fmt: skip
 """The labels' own anatomy, and no scanner."""
 
@@ -180,7 +181,7 @@ def test_the_brain_holds_brain_and_ventricles_and_no_bone(seed):
     scan = made(STILL, seed=seed, labels=labels)
     brain = np.isin(labels.voxels, (2, 41, 3, 42, 4, 43))
     bone = np.isin(labels.voxels, (0, 511, 515))
-    anatomy = tissue_map(labels)
+    anatomy = tissue_map(labels, margin_mm=STILL.margin_mm)
     start = np.rint(np.linalg.solve(labels.affine, anatomy.affine)[:3, 3]).astype(int)
     cut = tuple(slice(a, a + n) for a, n in zip(start, scan.voxels.shape, strict=True))
     assert scan.brain is not None
@@ -230,6 +231,20 @@ def test_noise_is_that_asked_for():
     white = means(quiet, labels)[2]
     difference = (noisy.voxels - quiet.voxels)[quiet.voxels > 0.5 * white]
     assert difference.std() == pytest.approx(0.2 * white, rel=0.15)
+
+
+def test_air_fills_the_margin_where_a_label_map_ends():
+    labels = head()
+    inner = labels.voxels[7:33]
+    affine = labels.affine.copy()
+    affine[0, 3] += 7 * 2.0
+    cut = tissue_map(replace(labels, voxels=inner, affine=affine), margin_mm=6)
+    whole = tissue_map(labels, margin_mm=6)
+    assert cut.tissue.shape == whole.tissue.shape
+    assert np.array_equal(cut.affine, whole.affine)
+    same = cut.tissue == whole.tissue
+    assert (cut.tissue[~same] == NAMES.index("air")).all()
+    assert same[3:-3].all()
 
 
 # Errors

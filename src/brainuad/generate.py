@@ -63,8 +63,8 @@ class GenerateOptions:
     """Distance between slices, which are blurred as thick; the direction is drawn too."""
     mask_error: float = 0.15
     """How far the brain mask is off, as that of an extractor is; 0: the labels' own."""
-    margin_mm: float = 12.0
-    """What is kept of the head around the brain, mm."""
+    margin_mm: float = 18.0
+    """What is kept of the head around the brain, mm; a larger brain has to fit in."""
 
     def __post_init__(self) -> None:
         if self.contrast not in CONTRASTS:
@@ -93,12 +93,12 @@ class TissueMap:
         return i, j, k
 
 
-def tissue_map(labels: Scan, *, margin_mm: float | int = 12.0) -> TissueMap:
+def tissue_map(labels: Scan, *, margin_mm: float | int = 18.0) -> TissueMap:
     """Tissues of a label map, cut to the brain and a margin around it.
 
     Args:
         labels: voxels are FreeSurfer labels, head included or not.
-        margin_mm: what is kept around the brain, mm.
+        margin_mm: what is kept around the brain, mm; air where the label map ends before.
 
     Raises:
         DataError: values that are no labels, labels that are not known, or no brain among them.
@@ -127,9 +127,10 @@ def tissue_map(labels: Scan, *, margin_mm: float | int = 12.0) -> TissueMap:
         )
     margin = np.ceil(margin_mm / np.array(labels.spacing)).astype(int)
     where = np.nonzero(inside)
-    low = [max(0, int(w.min() - m)) for w, m in zip(where, margin, strict=True)]
-    high = [int(w.max() + m + 1) for w, m in zip(where, margin, strict=True)]
-    kept = tissue[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    tissue = np.pad(tissue, [(m, m) for m in margin])  # 0 is air
+    low = [int(w.min()) - int(m) for w, m in zip(where, margin, strict=True)]
+    high = [int(w.max()) + 1 + 2 * int(m) for w, m in zip(where, margin, strict=True)]
+    kept = tissue[tuple(slice(a + int(m), b) for a, b, m in zip(low, high, margin, strict=True))]
     affine = labels.affine.copy()
     affine[:3, 3] = labels.affine[:3, :3] @ low + labels.affine[:3, 3]
     return TissueMap(
@@ -178,7 +179,7 @@ def deformed(head: TissueMap, options: GenerateOptions, rng: Rng) -> Head:
     turn = torch.deg2rad(options.turn_deg * rng.fork("turn").normal(3)[0]).clamp(-0.5, 0.5)
     skew = torch.zeros(3, 3)
     skew[[0, 0, 1], [1, 2, 2]] = turn
-    size = (options.stretch * rng.fork("size").normal(3)[0]).clamp(-0.2, 0.2).exp()
+    size = (options.stretch * rng.fork("size").normal(3)[0]).clamp(-0.12, 0.12).exp()
     where = grid @ (torch.linalg.matrix_exp(skew - skew.T) * size)
     coarse, fine = (tuple(mm / s for s in head.spacing) for mm in (35.0, 14.0))
     for axis in range(3):

@@ -48,6 +48,7 @@ def generate(
     [bold]brainuad fit[/bold].
     """
     from brainuad.generate import GenerateOptions
+    from brainuad.manifest import write_text
 
     options = GenerateOptions(contrast=modality)
     maps = read_maps(labels, options, quiet=quiet)
@@ -56,10 +57,7 @@ def generate(
         for n in bar.track(range(first, first + number), description="generate"):
             made = one(maps[n % len(maps)], n, options, seed=seed)
             rows.append("\t".join(written(out, made)))
-    rows.append("")
-    from brainuad.manifest import write_text
-
-    write_text(out / "scans.tsv", "\n".join(rows))
+    write_text(out / "scans.tsv", "\n".join([*rows, ""]))
     some = "" if len(maps) == 1 else "s"
     say(escape(f"{number} scans from {len(maps)} label map{some}: {out / 'scans.tsv'}"))
 
@@ -76,7 +74,7 @@ def read_maps(
         if path.is_dir() and not any(path.iterdir()):
             raise DataError(f"{path}: is empty; give a folder with label maps")
     with progress_bar(quiet=quiet) as bar:
-        found = list(bar.track(sources(labels), description="read"))
+        found = bar.track(sources(labels), description="read")
         return [tissue_map(source.read(), margin_mm=options.margin_mm) for source in found]
 
 
