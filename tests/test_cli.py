@@ -34,7 +34,7 @@ AFFINE = np.diag([5.0, 5, 5, 1])
 AFFINE[:3, 3] = [-77.5, -115, -68.75]
 COMMANDS = (
     "demo", "prepare", "fit", "calibrate", "ensemble", "detect", "evaluate", "benchmark", "report",
-    "simulate", "methods", "info", "data",
+    "simulate", "generate", "methods", "info", "data",
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from brainuad.cli import (
     datasets,
     detecting,
     fitting,
+    generating,
     joining,
     judging,
     preparing,
@@ -68,6 +69,7 @@ COMMANDS = (
     (judging.benchmark, judging.BENCHMARK_EXAMPLES),
     (judging.report, judging.REPORT_EXAMPLES),
     (simulating.simulate, simulating.EXAMPLES),
+    (generating.generate, generating.EXAMPLES),
     (registry.methods, registry.METHODS_EXAMPLES),
     (registry.info, registry.INFO_EXAMPLES),
 )
