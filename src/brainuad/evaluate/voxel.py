@@ -87,14 +87,16 @@ def exact_counts(scores: np.ndarray, lesion: np.ndarray) -> Counts:
         lesion: True for lesion voxels, same shape.
     """
     scores, lesion = np.ravel(scores), np.ravel(lesion)
-    order = np.argsort(scores)
-    ordered = scores[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=np.nan) != 0)
-    if not starts.size:
-        return Counts(scores=ordered, lesion=np.zeros(0, int), other=np.zeros(0, int))
-    positive = np.add.reduceat(lesion[order].astype(np.int64), starts)
+    # Sorting the numbers themselves is several times as fast as sorting their places.
+    ordered = np.sort(scores)
+    new = np.ones(ordered.size, bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    starts = np.flatnonzero(new)
+    values = ordered[starts]
+    found = np.searchsorted(values, np.sort(scores[lesion]))
+    positive = np.bincount(found, minlength=values.size)
     sizes = np.diff(starts, append=ordered.size)
-    return Counts(scores=ordered[starts], lesion=positive, other=sizes - positive)
+    return Counts(scores=values, lesion=positive, other=sizes - positive)
 
 
 def binned_counts(scores: np.ndarray, lesion: np.ndarray, *, mantissa: int = MANTISSA) -> Counts:
