@@ -1,5 +1,7 @@
 """Lesion-wise counting against brute force over component sets."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,16 +9,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import label
 
-from brainuad.evaluate.lesion import (
+from brainuad.evaluate.froc import (
     FROC_RATES,
     Candidates,
-    Lesions,
     candidates,
     froc,
-    match,
-    match_lesions,
+    froc_curve,
     mean_froc,
+    together,
 )
+from brainuad.evaluate.lesion import Lesions, match, match_lesions
 from brainuad.postprocess import label_components
 
 SPACING = (2.0, 2.0, 2.5)
@@ -150,5 +152,22 @@ def test_many_candidates_in_blocks_equal_all_at_once(monkeypatch):
     draws[draws.sum(1) == 0] = 1
     whole = mean_froc(parts)(draws)
     for size in (1, 7, 39):
-        monkeypatch.setattr("brainuad.evaluate.lesion.FROC_BLOCK", size)
+        monkeypatch.setattr("brainuad.evaluate.froc.FROC_BLOCK", size)
         np.testing.assert_array_equal(mean_froc(parts)(draws), whole)
+
+
+@given(parts=st.lists(some_candidates(), min_size=1, max_size=4))
+def test_the_curve_is_what_counting_at_every_cut_gives(parts):
+    found = together([Candidates(**part) for part in parts])
+    assert found.scans == len(parts)
+    alarms, sensitivity = froc_curve(found)
+    for number in range(len(found.false) + 1):
+        cut = [*sorted(found.false, reverse=True), -math.inf][number]
+        share = sum(c > cut for c in found.lesions) / max(1, len(found.lesions))
+        assert alarms[number] == pytest.approx(number / found.scans)
+        assert sensitivity[number] == pytest.approx(share)
+    assert (np.diff(sensitivity) >= 0).all()
+    if found.lesions:
+        for rate, value in froc(found).items():
+            last = np.flatnonzero(alarms <= rate + 1e-9)[-1]
+            assert sensitivity[last] == pytest.approx(value)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from brainuad.evaluate.lesion import candidates, match
+from brainuad.evaluate.froc import candidates
+from brainuad.evaluate.lesion import match
 from brainuad.postprocess import label_components
 
 SHAPE = (9, 8, 7)

@@ -10,7 +10,7 @@ from sklearn import metrics
 
 from brainuad.evaluate import protocols
 from brainuad.evaluate.case import Case
-from brainuad.evaluate.protocols import PROTOCOLS, evaluate, evaluate_cases, precision_recall
+from brainuad.evaluate.protocols import PROTOCOLS, evaluate, evaluate_cases, precision_recall, roc
 from brainuad.postprocess import Postprocess
 from brainuad.types import DataError, UsageError
 
@@ -266,6 +266,18 @@ def test_precision_recall_curve_equals_scikit_learn(kinds):
     p, r, _ = metrics.precision_recall_curve(truth, scores)
     np.testing.assert_allclose(recall, r[:-1][::-1])
     np.testing.assert_allclose(precision, p[:-1][::-1])
+
+
+def test_roc_equals_scikit_learn(kinds):
+    counts = evaluate(kinds["lesion"], thresholds={}, resamples=ROUNDS).counts
+    assert counts is not None
+    false, hits = roc(counts)
+    scores, truth = (
+        np.concatenate(part) for part in zip(*map(inside, kinds["lesion"]), strict=True)
+    )
+    f, t, _ = metrics.roc_curve(truth, scores, drop_intermediate=False)
+    np.testing.assert_allclose(false, f[1:])
+    np.testing.assert_allclose(hits, t[1:])
 
 
 def scaled(cases):

@@ -64,13 +64,32 @@ def test_leaderboard_keeps_the_order_of_the_main_metrics():
 
 
 def test_charts_show_every_subject_with_a_lesion():
-    subjects, curves = comparison.result_charts({"a": evaluation(), "b": evaluation()})
+    subjects, curves, *_ = comparison.result_charts({"a": evaluation(), "b": evaluation()})
     dots = [c for c in subjects.figure.axes[0].collections if len(np.asarray(c.get_offsets())) == 3]
     assert len(dots) == 2
     labels = [line.get_label() for line in curves.figure.axes[0].lines]
     assert labels[:2] == ["a", "b"]
     chance = np.asarray(curves.figure.axes[0].lines[2].get_ydata(), dtype=float)
     assert chance[0] == pytest.approx(8 / 216)
+
+
+def test_charts_show_what_each_number_of_false_alarms_finds():
+    charts = comparison.result_charts({"a": evaluation(), "b": evaluation()})
+    assert [chart.title for chart in charts[2:]] == ["ROC, pooled", "FROC"]
+    for chart in charts[2:]:
+        (axes,) = chart.figure.axes
+        assert axes.get_xscale() == "log"
+        assert [line.get_label() for line in axes.lines] == ["a", "b"]
+        for line in axes.lines:
+            assert (np.diff(np.asarray(line.get_ydata(), dtype=float)) >= 0).all()
+
+
+def test_a_step_curve_is_read_where_it_is_known():
+    x, y = np.array([0.0, 0.5, 0.5, 2.0]), np.array([0.1, 0.2, 0.4, 1.0])
+    thin = comparison.thinned("a", x, y, at=np.array([0.1, 0.5, 1.9, 5.0]))
+    assert list(thin.y) == [0.1, 0.4, 0.4, 1.0]
+    late = comparison.thinned("a", x + 1, y, at=np.array([0.1, 1.0]))
+    assert list(late.x) == [1.0]
 
 
 @given(st.integers(1, 2000))

@@ -9,7 +9,8 @@ import numpy as np
 
 from brainuad.evaluate import voxel
 from brainuad.evaluate.case import Case
-from brainuad.evaluate.lesion import Candidates, Lesions, Match, candidates, match
+from brainuad.evaluate.froc import Candidates, candidates
+from brainuad.evaluate.lesion import Lesions, Match, match
 from brainuad.evaluate.restoration import Restoration, restoration
 from brainuad.evaluate.surface import Surface, surface_of
 from brainuad.evaluate.voxel import Counts, Overlap

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from brainuad.evaluate.case import Case, Row, checked_cases
+from brainuad.evaluate.froc import Candidates
 from brainuad.evaluate.summary import Writer
 from brainuad.evaluate.voxel import Counts
 from brainuad.types import DataError, UsageError
@@ -87,6 +88,8 @@ class Evaluation:
     cases: list[dict[str, Any]]
     counts: Counts | None
     """Voxels of all lesion cases by score; None where they are not kept."""
+    candidates: Candidates | None = None
+    """Lesions and false components of all lesion cases; None where they are not kept."""
 
 
 class Study:

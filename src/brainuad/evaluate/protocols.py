@@ -6,6 +6,7 @@ import numpy as np
 
 from brainuad.evaluate import voxel
 from brainuad.evaluate.case import Case, Row, checked_cases
+from brainuad.evaluate.froc import together
 from brainuad.evaluate.measure import Measured, measure
 from brainuad.evaluate.protocol import Evaluation, Protocol, Study
 from brainuad.evaluate.published import PUBLISHED
@@ -24,6 +25,7 @@ __all__ = [
     "evaluate_cases",
     "precision_recall",
     "protocol_called",
+    "roc",
 ]
 
 _OWN = (
@@ -129,10 +131,17 @@ def precision_recall(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
     return hits / hits[-1], hits / marked
 
 
+def roc(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
+    """Share of other voxels and of lesion voxels marked, at each group of scores from strict on."""
+    hits, false = np.cumsum(counts.lesion[::-1]), np.cumsum(counts.other[::-1])
+    return false / false[-1], hits / hits[-1]
+
+
 def _of_scans(measured: list[Measured], writer: Writer) -> Evaluation:
-    lesion = [case.counts for case in measured if case.kind == "lesion"]
+    lesion = [case for case in measured if case.kind == "lesion"]
     return Evaluation(
         rows=summarise(measured, writer),
         cases=[case.record() for case in measured],
-        counts=voxel.pool(lesion) if lesion else None,
+        counts=voxel.pool([case.counts for case in lesion]) if lesion else None,
+        candidates=together([case.candidates for case in lesion]) if lesion else None,
     )

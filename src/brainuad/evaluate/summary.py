@@ -6,7 +6,8 @@ import numpy as np
 
 from brainuad.evaluate import statistics, voxel
 from brainuad.evaluate.case import Row
-from brainuad.evaluate.lesion import SIZES_ML, mean_froc
+from brainuad.evaluate.froc import mean_froc
+from brainuad.evaluate.lesion import SIZES_ML
 from brainuad.evaluate.measure import Measured, main_rate
 from brainuad.evaluate.scan import sensitivity_of_counts
 from brainuad.evaluate.strata import strata_rows

@@ -155,6 +155,27 @@ def precision_recall(curves: Sequence[Curve], *, prevalence: float | None = None
     return figure
 
 
+def rates(curves: Sequence[Curve], *, x: str, y: str, limits: tuple[float, float]) -> Figure:
+    """Shares found against shares or numbers of false alarms, which are on a logarithmic axis.
+
+    Args:
+        curves: one for each method.
+        x: name of the axis of false alarms.
+        y: name of the axis of what is found, from 0 to 1.
+        limits: of the axis of false alarms, above 0; curves go on beyond them.
+    """
+    figure, axes = _axes(4.2, 3.8)
+    for hue, curve in zip(_hues(len(curves)), curves, strict=True):
+        axes.plot(curve.x, curve.y, color=hue, label=curve.name, lw=1.7)
+    axes.set_xscale("log")
+    axes.set_xlim(*limits)
+    axes.set_ylim(0, 1.02)
+    axes.grid(color="#e5e8ee", lw=0.8)
+    _labels(axes, x, y)
+    _legend(axes, len(curves))
+    return figure
+
+
 def detectability(curves: Sequence[Curve], *, chance: Curve | None = None) -> Figure:
     """Share of lesions found against their volume (ml, logarithmic), one line for each contrast.
 

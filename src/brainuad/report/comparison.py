@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from brainuad.evaluate.case import Row
-from brainuad.evaluate.protocols import PROTOCOLS, Evaluation, precision_recall
+from brainuad.evaluate.froc import Candidates, froc_curve
+from brainuad.evaluate.protocols import PROTOCOLS, Evaluation, precision_recall, roc
+from brainuad.evaluate.voxel import Counts
 from brainuad.report import charts
 from brainuad.report.charts import Curve
 from brainuad.report.pages import Board, Chart
@@ -23,7 +25,11 @@ MAIN = (
 STRATA = {"auprc_subject": "AUPRC", "healthy_fp_ml": "False positives in healthy scans, ml,"}
 """Metrics whose groups have tables of their own; those of other metrics are in results.csv."""
 POINTS = 200
-"""Most points of a precision-recall curve."""
+"""Most points of a curve."""
+ROC_LIMITS = (1e-5, 1.0)
+"""Shares of other voxels that are shown."""
+FROC_LIMITS = (0.1, 50.0)
+"""False components per scan that are shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +76,7 @@ def stratum(row: Row) -> str:
 
 
 def result_charts(evaluations: Mapping[str, Evaluation]) -> list[Chart]:
-    """Subjects one by one and precision against recall, for each method by name."""
+    """Subjects one by one, and the curves of voxels and of lesions, for each method by name."""
     subjects = {
         name: [float(case["auprc"]) for case in found.cases if has_auprc(case)]
         for name, found in evaluations.items()
@@ -85,7 +91,39 @@ def result_charts(evaluations: Mapping[str, Evaluation]) -> list[Chart]:
         figure = charts.precision_recall(curves, prevalence=share)
         caption = "Voxels of all subjects with a lesion together."
         found.append(Chart(title="Precision and recall, pooled", figure=figure, caption=caption))
-    return found
+        found.append(roc_chart(counts))
+    lesions = {name: e.candidates for name, e in evaluations.items() if e.candidates is not None}
+    return [*found, froc_chart(lesions)] if lesions else found
+
+
+def roc_chart(counts: Mapping[str, Counts]) -> Chart:
+    """Lesion voxels found against other voxels marked, of all subjects with a lesion together."""
+    share = np.geomspace(*ROC_LIMITS, POINTS)
+    curves = [thinned(name, *roc(c), at=share) for name, c in counts.items()]
+    names = {"x": "other voxels marked", "y": "lesion voxels found"}
+    figure = charts.rates(curves, **names, limits=ROC_LIMITS)
+    caption = "Lesions are small, so what counts lies at few false voxels: the axis is logarithmic."
+    return Chart(title="ROC, pooled", figure=figure, caption=caption)
+
+
+def froc_chart(candidates: Mapping[str, Candidates]) -> Chart:
+    """Lesions found against false components per scan (FROC)."""
+    number = np.geomspace(*FROC_LIMITS, POINTS)
+    curves = [thinned(name, *froc_curve(c), at=number) for name, c in candidates.items()]
+    names = {"x": "false components per scan with a lesion", "y": "lesions found"}
+    figure = charts.rates(curves, **names, limits=FROC_LIMITS)
+    caption = (
+        "Components of the mask at the most generous threshold, kept while their highest value "
+        "exceeds a cut; a lesion is found where any voxel of it is."
+    )
+    return Chart(title="FROC", figure=figure, caption=caption)
+
+
+def thinned(name: str, x: np.ndarray, y: np.ndarray, *, at: np.ndarray) -> Curve:
+    """A rising step curve, read at few enough places for a page."""
+    last = np.searchsorted(x, at, side="right") - 1
+    known = last >= 0
+    return Curve(name=name, x=at[known], y=y[last[known]].astype(float))
 
 
 def curve(name: str, recall: np.ndarray, precision: np.ndarray) -> Curve:
