@@ -20,8 +20,8 @@ def test_a_recipe_describes_a_detector(path):
     assert settings.training.time_budget
 
 
-def test_every_shipped_detector_has_a_recipe_and_the_other_way_round():
-    assert {path.stem for path in CONFIGS} == set(shipped_names())
+def test_every_shipped_detector_has_a_recipe():
+    assert set(shipped_names()) <= {path.stem for path in CONFIGS}
 
 
 @pytest.mark.parametrize("name", shipped_names())
