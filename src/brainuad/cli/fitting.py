@@ -103,7 +103,7 @@ def fit(
         "training": training(steps=steps, time_budget=time_budget, seed=seed),
     }  # fmt: skip
     settings = resolve(config, changes or [], named=named)
-    detector = settings.detector()
+    detector, how = settings.detector(), settings.training
     healthy = given(scans, packed)
     others = sources(calibrate) if calibrate else []
     say(escape(settings.text()).rstrip())
@@ -112,7 +112,7 @@ def fit(
         place.filled(detector, healthy, quiet=quiet) if packed is None else place.unpacked(packed)
     )
     detector.name = out.name
-    detector.fit(store, settings.training, work=place.training, device=device, progress=not quiet)
+    detector.fit(store, how, work=place.training, device=device, progress=not quiet)
     if others:
         set_thresholds(detector, others, cohort=cohort, device=device, quiet=quiet)
     detector.save(out)
