@@ -32,7 +32,7 @@ def main() -> None:
     if store is None:
         raise SystemExit(f"{args.benchmark}: has no healthy scans to fit on; choose another one")
     started = time.perf_counter()
-    size = write_pack(store, args.out).stat().st_size / 2**20
+    size = write_pack(store, args.out, progress=True).stat().st_size / 2**20
     seconds = time.perf_counter() - started
     print(f"{args.out}: {len(store.subjects)} scans, {size:.1f} MiB, packed in {seconds:.0f} s")
 

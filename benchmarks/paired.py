@@ -1,18 +1,16 @@
-"""Paired differences of a benchmark's first line to others, on the same cases.
+"""A method against others on the same cases of a benchmark: paired differences.
 
 Usage: python benchmarks/paired.py RUN/per_case.csv OTHER/per_case.csv ... [--metric auprc]
 
-Each file is of a run of `brainuad benchmark`; prints Markdown: difference with its 95 % interval
-(BCa bootstrap over subjects) and the p-value of a permutation test, corrected by Holm.
+The first method of the first file against all others. Prints Markdown: mean difference with its
+95 % interval (bootstrap over subjects) and the p-value of a permutation test, corrected by Holm.
 """
 
 import argparse
 import csv
 from pathlib import Path
 
-from brainuad.evaluate.statistics import holm, paired_difference
-
-Values = dict[str, float]
+from brainuad.evaluate.differences import compare
 
 
 def main() -> None:
@@ -21,32 +19,19 @@ def main() -> None:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--metric", default="auprc")
     args = parser.parse_args()
-    found = {k: v for path in args.files for k, v in lines_of(path, args.metric).items()}
-    (name, own), *others = found.items()
-    pairs = {other: paired(own, values) for other, values in others}
-    corrected = holm([difference.p for difference in pairs.values()])
-    print(f"| {name} against | subjects | difference | 95 % | p (Holm) |\n|---|---|---|---|---|")
-    for (other, d), p in zip(pairs.items(), corrected, strict=True):
-        print(f"| {other} | {d.n} | {d.value:+.3f} | {d.low:+.3f} to {d.high:+.3f} | {p:.4f} |")
-
-
-def lines_of(path: Path, metric: str) -> dict[str, Values]:
-    """Value of each lesion case by subject, for each method in a file."""
-    found: dict[str, Values] = {}
-    with path.open(newline="") as handle:
-        for row in csv.DictReader(handle):
-            if row["kind"] == "lesion":
-                name = f"{row['method']}-{row['preset']}"
-                found.setdefault(name, {})[row["subject"]] = float(row[metric])
-    return found
-
-
-def paired(own: Values, other: Values):
-    """Difference on the subjects that both have; there must be no others."""
-    if set(own) != set(other):
-        raise SystemExit(f"not the same cases: {sorted(set(own) ^ set(other))[:5]}")
-    subjects = sorted(own)
-    return paired_difference([own[s] for s in subjects], [other[s] for s in subjects], seed=0)
+    records: dict[str, list[dict[str, str]]] = {}
+    for number, path in enumerate(args.files, start=1):
+        with path.open(newline="") as handle:
+            for row in csv.DictReader(handle):
+                name = f"{row['method']}-{row['preset']}, file {number}"
+                records.setdefault(name, []).append(row)
+    (name, own), *others = records.items()
+    found = compare(own, dict(others), method=name, seed=0)
+    print(f"| {name} against | cases | difference | 95 % | p (Holm) |\n|---|---|---|---|---|")
+    for d in found:
+        if d.metric == args.metric:
+            interval = f"{d.low:+.3f} to {d.high:+.3f}"
+            print(f"| {d.against} | {d.n} | {d.value:+.3f} | {interval} | {d.p_holm:.4f} |")
 
 
 if __name__ == "__main__":

@@ -137,6 +137,7 @@ def test_a_fit_needs_scans_from_one_place(run, tmp_path, words, code, message):
     found = run("fit", *words, "-o", tmp_path / "d", "--method", "dae")
     assert found[0] == code
     assert message in found[1]
+    assert not list(tmp_path.iterdir())
 
 
 # Ensembles
@@ -175,9 +176,10 @@ def test_a_file_describes_an_ensemble(run, detector: Path, tmp_path, monkeypatch
 def test_two_members_of_one_name_are_refused(run, detector: Path, tmp_path):
     Detector.load(detector).save(tmp_path / detector.name)
     members = ["-m", detector, "-m", tmp_path / detector.name]
-    code, said = run("ensemble", *members, "-o", tmp_path / "both")
-    assert code == 2
-    assert f"two detectors are called {detector.name}; rename" in said
+    for twice in (members, ["-m", detector, "-m", f"{detector}=2"]):
+        code, said = run("ensemble", *twice, "-o", tmp_path / "both")
+        assert code == 2
+        assert f"two detectors are called {detector.name}; rename" in said
 
 
 @pytest.mark.parametrize(

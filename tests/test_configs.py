@@ -30,6 +30,7 @@ def test_a_shipped_detector_is_what_its_recipe_says(name):
     asked = resolve(HOME.parents[2] / "configs" / f"{name}.yaml", [], named={}).detector().config
     config = detector.config
     assert (config.method, config.preset) == (asked.method, asked.preset)
+    assert config.options == asked.options
     assert config.normative == asked.normative
     assert config.postprocess == asked.postprocess
     assert config.recipe.hash == asked.recipe.hash

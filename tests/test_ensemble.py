@@ -72,6 +72,16 @@ def test_saved_and_loaded_it_says_the_same(parts, tmp_path):
     assert again.weights_hash == made.weights_hash
 
 
+def test_names_may_hold_dots_but_no_slashes(parts, tmp_path):
+    first, second = parts.values()
+    made = ensemble({"v1.0": first, "v1.1": second})
+    scan = prepared("new")
+    again = Detector.load(made.save(tmp_path / "both"))
+    assert (again.detect_prepared(scan).anomaly == made.detect_prepared(scan).anomaly).all()
+    with pytest.raises(UsageError, match="'a/b' is no name of a member; leave out the /"):
+        ensemble({"a": first, "a/b": second})
+
+
 def test_scans_that_a_member_was_fitted_on_cannot_calibrate(parts):
     with pytest.raises(DataError, match="healthy-1: was fitted on"):
         ensemble(parts).calibrate([prepared("healthy-1")])

@@ -15,7 +15,6 @@ from brainuad.noise import (
     coarse,
     draw_patches,
     gaussian,
-    mixed_in,
     patch_mask,
     patch_noise,
     pyramid,
@@ -282,35 +281,3 @@ def test_patch_noise_of_a_batch_is_that_of_its_images():
 def test_a_probability_above_one_is_refused():
     with pytest.raises(UsageError, match=r"displaced 1\.5 is no probability"):
         PatchLaw(displaced=1.5)
-
-
-def test_noise_fades_into_its_surroundings_and_little_of_it_does_not_count():
-    z, noisy = torch.zeros(3, 2, 16, 16), torch.ones(3, 2, 16, 16)
-    patches = torch.zeros(3, 1, 16, 16, dtype=torch.bool)
-    patches[:, :, 4:12, 4:12] = True
-    law = PatchLaw(fade=1.0, share_min=0.5)
-    mixed, noised = mixed_in(law, z, noisy, patches, rng=Rng([1, 2, 3]))
-    middle = mixed[:, 0, 8, 8]
-    assert ((middle > 0.5 - 1e-3) & (middle <= 1)).all()
-    assert len(set(middle.tolist())) == 3
-    assert (mixed[:, :, 0, 0] < 1e-6).all()
-    edge = mixed[:, 0, 8, 2:7] / middle[:, None]
-    assert (edge.diff(dim=1) > 0).all()
-    assert torch.allclose(edge[:, 1] + edge[:, 2], torch.ones(3), atol=0.01)
-    assert ((mixed[:, :1] > 0.15) == noised).all()
-    assert noised[:, :, 4:12, 4:12].all()
-
-
-def test_sharp_noise_is_the_noisy_latent_itself_to_the_bit():
-    rng = Rng([5])
-    z, noisy = rng.fork("z").normal(2, 8, 8), rng.fork("n").normal(2, 8, 8)
-    patches = rng.fork("p").normal(1, 8, 8) > 0
-    mixed, noised = mixed_in(PatchLaw(), z, noisy, patches, rng=rng)
-    assert (mixed == torch.where(patches, noisy, z)).all()
-    assert (noised == patches).all()
-
-
-@pytest.mark.parametrize("wrong", [{"fade": -1.0}, {"share_min": 0.0}, {"share_min": 1.5}])
-def test_fades_and_shares_that_are_none_are_refused(wrong):
-    with pytest.raises(UsageError, match=r"patch law: fade .*, share_min .*; give a width"):
-        PatchLaw(**wrong)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from brainuad.pack import read_pack, write_pack
 from brainuad.scan import Scan
 from brainuad.store import Store
-from brainuad.types import DataError, MissingError
+from brainuad.types import DataError, MissingError, UsageError
 
 SHAPE, AFFINE = (7, 6, 5), np.diag([2.0, 2, 2, 1])
 
@@ -49,6 +49,14 @@ def test_a_store_that_was_unpacked_before_is_taken(tmp_path):
     mark = (tmp_path / "again" / "zarr.json").stat().st_mtime_ns
     assert read_pack(file, tmp_path / "again").subjects == first.subjects
     assert (tmp_path / "again" / "zarr.json").stat().st_mtime_ns == mark
+
+
+def test_a_store_of_other_scans_is_not_taken(tmp_path):
+    one = write_pack(store(tmp_path / "one", [scan(0, "a")]), tmp_path / "one.pack")
+    two = write_pack(store(tmp_path / "two", [scan(1, "b")]), tmp_path / "two.pack")
+    read_pack(one, tmp_path / "again")
+    with pytest.raises(UsageError, match=r"again: holds other scans than .*two.pack; choose"):
+        read_pack(two, tmp_path / "again")
 
 
 def test_what_is_no_packed_store_is_refused_and_leaves_nothing(tmp_path):

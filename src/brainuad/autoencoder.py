@@ -47,9 +47,6 @@ PRESETS = {
     "kl-f4": Architecture(width=128, multipliers=(1, 2, 4), blocks=2, latent_channels=3, groups=32),
     "kl-f8-small": Architecture(width=32, multipliers=(1, 2, 2), blocks=1, fold=2),
     "kl-f4-small": Architecture(width=32, multipliers=(1, 2), blocks=1, fold=2),
-    "kl-f2-small": Architecture(
-        width=32, multipliers=(1,), blocks=1, fold=2, middle_attention=False
-    ),
     "tiny": Architecture(
         width=8, multipliers=(1, 1), blocks=1, latent_channels=2, middle_attention=False, fold=2
     ),
@@ -61,10 +58,8 @@ PRESETS = {
 class AutoencoderOptions:
     """Which autoencoder: a preset, and what differs from it."""
 
-    preset: Literal["kl-f8", "kl-f4", "kl-f8-small", "kl-f4-small", "kl-f2-small", "tiny"] = (
-        "kl-f4-small"
-    )
-    """Sizes by name; f8 halves the image three times, f4 twice, f2 once."""
+    preset: Literal["kl-f8", "kl-f4", "kl-f8-small", "kl-f4-small", "tiny"] = "kl-f4-small"
+    """Sizes by name; f8 halves the image three times, f4 twice."""
     channels: int = 1
     """Channels of the image."""
     dimensions: Literal[2, 3] = 2

@@ -23,13 +23,15 @@ def ensemble(
 
     Raises:
         UsageError: fewer than two detectors, unlike recipes, a weight of none of them or not above
-            0.
+            0, a name with a slash.
     """
     given = dict(weights or {})
     if unknown := sorted(set(given) - set(detectors)):
         raise UsageError(
             f"ensemble: weight for {unknown[0]}, which is none of {', '.join(detectors)}; mend it"
         )
+    if odd := [name for name in detectors if "/" in name]:
+        raise UsageError(f"ensemble: {odd[0]!r} is no name of a member; leave out the /")
     members = {
         name: Member(
             method=detector.method,

@@ -2,12 +2,12 @@
 
 from typing import TypeAlias
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from brainuad.rng import Rng
+from brainuad.smooth import gaussian_blur
 
 Field: TypeAlias = Float[Tensor, "i j k"]
 """One number for each voxel."""
@@ -26,19 +26,8 @@ def smooth_field(shape: tuple[int, ...], cell: tuple[float, ...], rng: Rng) -> F
 
 
 def blurred(x: Field, sd: tuple[float, ...]) -> Field:
-    """Gaussian blur along each axis; standard deviations in voxels, borders repeated."""
-    for axis, width in enumerate(sd):
-        reach = min(round(3 * width), x.shape[axis] - 1)
-        if reach < 1:
-            continue
-        steps = torch.arange(-reach, reach + 1, dtype=x.dtype)
-        kernel = torch.exp(-0.5 * (steps / width) ** 2)
-        lines = x.movedim(axis, -1)
-        shape = lines.shape
-        lines = F.pad(lines.reshape(-1, 1, shape[-1]), [reach, reach], mode="replicate")
-        lines = F.conv1d(lines, (kernel / kernel.sum())[None, None])
-        x = lines.reshape(shape).movedim(-1, axis)
-    return x.contiguous()
+    """Gaussian blur along each axis; standard deviations in voxels, borders mirrored."""
+    return gaussian_blur(x[None, None], sd)[0, 0].contiguous()
 
 
 def hazy(x: Field, sd_mm: float, spacing: Spacing) -> Field:

@@ -203,7 +203,7 @@ def swollen(head: TissueMap, where: Places, options: GenerateOptions, rng: Rng) 
     """Displacement (mm) that makes the ventricles larger or smaller, and fades 25 mm away."""
     places = (head.tissue == VENTRICLE).nonzero().float()
     if not len(places):
-        return torch.zeros(())
+        return torch.zeros_like(where)
     middle = (places.mean(0) - (torch.tensor(head.tissue.shape) - 1) / 2) * torch.tensor(
         head.spacing
     )

@@ -58,7 +58,8 @@ class Joint(Method):
     def __init__(self, members: Mapping[str, Member]):
         super().__init__()
         self.members = dict(members)
-        self.parts = nn.ModuleDict({name: m.method for name, m in members.items()})
+        # A list, because names of folders may hold dots, which names of modules may not.
+        self.parts = nn.ModuleList(member.method for member in members.values())
 
     def fit(self, batches: Batches, *, minimise: Minimise) -> NoReturn:
         """Members are fitted before they are joined."""
@@ -113,12 +114,6 @@ class Joint(Method):
     def notes(self) -> tuple[str, ...]:
         """What the members say of themselves."""
         return tuple(note for m in self.members.values() for note in m.method.notes())
-
-    def passes(self, size: tuple[int, ...]) -> int:
-        """All members' calls."""
-        slices = {"volume": 1}
-        each = self.members.values()
-        return sum(m.method.passes(size) * slices.get(m.view, size[-1]) for m in each)
 
 
 def maps_of(method: Method, normative: Normative | None, scan: Scan, **how: Any) -> Maps:

@@ -8,15 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from brainuad.artefacts import as_column
 from brainuad.rng import Rng
-from brainuad.smooth import gaussian_blur
 from brainuad.types import Brain, Images, PerItem, UsageError
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 BLOCK_PX, BLOCK_FRACTION = 16, 0.9
-LITTLE = 0.15
-"""Share of noise above which a cell counts as noised."""
 
 
 def gaussian(x: Images, *, rng: Rng) -> Images:
@@ -97,11 +93,6 @@ class PatchLaw:
     displaced: float = 0.0
     """Probability that an image's noise is its own latent, shifted at random, in [0, 1].
     0 is white noise everywhere, as published."""
-    fade: float = 0.0
-    """Standard deviation in cells of the soft border of the noise; 0: sharp, as published."""
-    share_min: float = 1.0
-    """Least share of the noise in a mixture with the clean latent, in (0, 1]; the share of an image
-    is uniform between it and 1, as published where it is 1."""
     brain_rule: Literal["cell", "block"] = "cell"
     """Cells that may get noise: by the brain in the cell, or, as published, in 16-pixel blocks
     of at least 90 % brain."""
@@ -118,11 +109,6 @@ class PatchLaw:
             )
         if not 0 <= self.displaced <= 1:
             raise UsageError(f"patch law: displaced {self.displaced} is no probability; use 0 to 1")
-        if self.fade < 0 or not 0 < self.share_min <= 1:
-            raise UsageError(
-                f"patch law: fade {self.fade}, share_min {self.share_min}; give a width of at "
-                "least 0 and a share above 0, at most 1"
-            )
         if min(self.sides) < 1 or not 0 <= shares[0] <= shares[1] <= 1:
             raise UsageError(
                 f"patch law: sides {self.sides}, ratio {shares[0]} to {shares[1]}; use sides of at "
@@ -154,28 +140,6 @@ def draw_patches(law: PatchLaw, cells: Brain, *, rng: Rng) -> Brain:
     ratio = rng.uniform(law.ratio_min, law.ratio_max)
     order = rng.uniforms(cells[0].numel())
     return patch_mask(sides, ratio, order, cells.shape[2:]).to(cells.device) & cells
-
-
-def mixed_in(
-    law: PatchLaw, z: Images, noisy: Images, patches: Brain, *, rng: Rng
-) -> tuple[Images, Brain]:
-    """Latents with noise in some cells, and the cells that hold more than a little of it.
-
-    A sharp border between what was noised and what was not is what no lesion has; a mask head that
-    was shown nothing else looks for it.
-
-    Args:
-        law: of the patches.
-        z: clean latents.
-        noisy: the same with noise everywhere.
-        patches: cells that get noise.
-        rng: one stream per image.
-    """
-    if law.fade == 0 and law.share_min == 1:
-        return torch.where(patches, noisy, z), patches
-    share = law.share_min + (1 - law.share_min) * rng.fork("share").uniform()
-    soft = gaussian_blur(patches.to(z), law.fade) * as_column(share, z).to(z)
-    return z + soft * (noisy - z), soft > LITTLE
 
 
 def draw_sides(law: PatchLaw, axes: int, *, rng: Rng) -> Int[Tensor, "batch axes"]:

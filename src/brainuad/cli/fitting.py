@@ -108,9 +108,10 @@ def fit(
     others = sources(calibrate) if calibrate else []
     say(escape(settings.text()).rstrip())
     place = Workplace.at(work or out.with_name(out.name + ".work"), settings, resume=resume)
-    store = (
-        place.filled(detector, healthy, quiet=quiet) if packed is None else place.unpacked(packed)
-    )
+    if packed is None:
+        store = place.filled(detector, healthy, quiet=quiet)
+    else:
+        store = place.unpacked(packed, quiet=quiet)
     detector.name = out.name
     detector.fit(store, how, work=place.training, device=device, progress=not quiet)
     if others:
@@ -125,12 +126,16 @@ def given(scans: list[Path] | None, packed: Path | None) -> list["Source"]:
 
     Raises:
         UsageError: neither, or both.
+        MissingError: the packed file is not there.
     """
     from brainuad.cli.inputs import sources
+    from brainuad.pack import check_there
     from brainuad.types import UsageError
 
     if (scans is None) == (packed is None):
         raise UsageError("fit: give healthy scans with --input, or packed ones with --packed")
+    if packed is not None:
+        check_there(packed)
     return sources(scans) if scans else []
 
 

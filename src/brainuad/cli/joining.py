@@ -17,7 +17,7 @@ EXAMPLES = """
 
   brainuad ensemble -m my-fpi -m my-cddpm=0.5 -o both --calibrate others/
 
-  brainuad ensemble --config configs/t1-ensemble.yaml -o t1-ensemble --calibrate others/
+  brainuad ensemble --config both.yaml -o both --calibrate others/
 
 A member counts 1, or as NAME=WEIGHT says. A YAML file holds members (name: weight) and about.
 """
@@ -70,12 +70,13 @@ def joined(config: Path | None, members: Sequence[str]) -> "Detector":
     from brainuad.types import UsageError
 
     given = described(config)
-    weights = {**given["members"], **dict(member(text) for text in members)}
-    names = [Path(name).name for name in weights]
+    asked = [*given["members"].items(), *map(member, members)]
+    names = [Path(name).name for name, _ in asked]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"--model: two detectors are called {twice[0]}; rename one's folder")
-    detectors = {Path(name).name: Detector.load(name, thresholds=False) for name in weights}
-    made = join(detectors, {Path(name).name: weight for name, weight in weights.items()})
+    loaded = [Detector.load(name, thresholds=False) for name, _ in asked]
+    detectors = dict(zip(names, loaded, strict=True))
+    made = join(detectors, dict(zip(names, (weight for _, weight in asked), strict=True)))
     made.config = replace(made.config, about=given["about"] or made.config.about)
     return made
 

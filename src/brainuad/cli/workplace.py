@@ -84,9 +84,9 @@ class Workplace:
             )
         return store
 
-    def unpacked(self, file: Path) -> Store:
+    def unpacked(self, file: Path, *, quiet: bool) -> Store:
         """The store that a packed file holds."""
-        return read_pack(file, self.path / "store")
+        return read_pack(file, self.path / "store", progress=not quiet)
 
     def _add(self, detector: Detector, source: Source, scan: Scan) -> str:
         digest = sha256_file(source.path)

@@ -12,7 +12,7 @@ from brainuad import training_published
 from brainuad.autoencoder import Latents
 from brainuad.latent_method import Cells, LatentMethod, LatentOptions
 from brainuad.method import Batch, Batches, Detection, Minimise
-from brainuad.noise import PatchLaw, brain_cells, draw_patches, mixed_in, patch_noise
+from brainuad.noise import PatchLaw, brain_cells, draw_patches, patch_noise
 from brainuad.rng import Rng
 from brainuad.sample import MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
@@ -171,11 +171,10 @@ class MadAd(LatentMethod):
         """Loss of the denoiser on a batch of cached latents (steps 2 to 9 of the training)."""
         z = self.sampled(batch.x, rng)
         t = rng.integers(0, self.options.steps)
-        law = self.options.patches
-        noised = draw_patches(law, batch.brain, rng=rng)
-        noise = patch_noise(law, z, rng=rng)
+        noised = draw_patches(self.options.patches, batch.brain, rng=rng)
+        noise = patch_noise(self.options.patches, z, rng=rng)
         noisy = self.schedule.add_noise(z, noise, t)
-        z_t, noised = mixed_in(law, z, noisy, noised, rng=rng.fork("mixed"))
+        z_t = torch.where(noised, noisy, z)
         x0, logit = self.denoiser(z_t, t.to(z.device))
         return self.restoration_loss(z, x0, noised) + self.options.mask_weight * self.mask_loss(
             logit, noised
