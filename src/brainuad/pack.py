@@ -87,15 +87,15 @@ def read_pack(path: Path, folder: Path, *, progress: bool = False) -> Store:
             head = json.loads(file.read(HEAD))
             if head.get("brainuad_pack") != FORMAT:
                 raise ValueError(f"format {head.get('brainuad_pack')!r}")
-            if folder.exists():
-                return same(Store.open(folder), head["inputs"], path)
-            with atomic_folder(folder) as temporary:
-                fill(temporary, head, file, progress=progress)
+            inputs = dict(head["inputs"])
+            if not folder.exists():
+                with atomic_folder(folder) as temporary:
+                    fill(temporary, head, file, progress=progress)
     except DAMAGE as error:
         raise DataError(
             f"{path}: not a packed store, or damaged ({error}); copy it anew"
         ) from error
-    return Store.open(folder)
+    return same(Store.open(folder), inputs, path)
 
 
 def check_there(path: Path) -> None:

@@ -108,10 +108,7 @@ def fit(
     others = sources(calibrate) if calibrate else []
     say(escape(settings.text()).rstrip())
     place = Workplace.at(work or out.with_name(out.name + ".work"), settings, resume=resume)
-    if packed is None:
-        store = place.filled(detector, healthy, quiet=quiet)
-    else:
-        store = place.unpacked(packed, quiet=quiet)
+    store = place.filled(detector, healthy, packed, quiet=quiet)
     detector.name = out.name
     detector.fit(store, how, work=place.training, device=device, progress=not quiet)
     if others:

@@ -56,13 +56,19 @@ class Workplace:
         """Delete everything; the detector has been saved, or is not wanted."""
         shutil.rmtree(self.path)
 
-    def filled(self, detector: Detector, found: Sequence[Source], *, quiet: bool) -> Store:
-        """The store with all these scans prepared; those that are there already are left alone.
+    def filled(
+        self, detector: Detector, found: Sequence[Source], packed: Path | None, *, quiet: bool
+    ) -> Store:
+        """The store with all these scans prepared, or with those of a packed file.
+
+        Scans that are there already are left alone.
 
         Raises:
             typer.Exit: with code 1 when some scans could not be prepared.
             UsageError: the store holds scans that are not among these.
         """
+        if packed is not None:
+            return read_pack(packed, self.path / "store", progress=not quiet)
         subjects: set[str] = set()
 
         def one(number: int) -> str:
@@ -83,10 +89,6 @@ class Workplace:
                 f"{self.path}: holds {others[0]}, which is not given now; add --fresh to begin anew"
             )
         return store
-
-    def unpacked(self, file: Path, *, quiet: bool) -> Store:
-        """The store that a packed file holds."""
-        return read_pack(file, self.path / "store", progress=not quiet)
 
     def _add(self, detector: Detector, source: Source, scan: Scan) -> str:
         digest = sha256_file(source.path)
