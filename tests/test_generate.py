@@ -1,6 +1,7 @@
 """Generated scans: what a sequence would see, in anatomy that is drawn anew for each."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,9 +55,9 @@ def means(scan: Scan, labels: Scan) -> dict[int, float]:
     """Mean of a scan in the inner part of each label, of a scan that is not deformed."""
     anatomy = tissue_map(labels, margin_mm=STILL.margin_mm)
     start = np.rint(np.linalg.solve(labels.affine, anatomy.affine)[:3, 3]).astype(int)
-    cut = [slice(a, a + n) for a, n in zip(start, scan.voxels.shape, strict=True)]
-    values = labels.voxels[tuple(cut)]
-    inner = {n: ndimage.binary_erosion(values == n) for n in (2, 41, 3, 42, 4, 43)}
+    cut = tuple(slice(a, a + n) for a, n in zip(start, scan.voxels.shape, strict=True))
+    values = labels.voxels[cut]
+    inner: Any = {n: ndimage.binary_erosion(values == n) for n in (2, 41, 3, 42, 4, 43)}
     return {n: float(scan.voxels[where].mean()) for n, where in inner.items()}
 
 
