@@ -62,7 +62,7 @@ class LatentMethod(Method):
         fit_autoencoder(self.autoencoder, self.reconstruct, batches, self.options.critic, minimise)
         latents = LatentCache(batches, self.encode, copies=self.options.copies)
         if self.options.latent_scale is None:
-            self.scale.fill_(1 / latents.deviation())
+            self.scale.fill_(1 / latents.deviation(self.autoencoder.latent_channels))
         return latents
 
     @torch.no_grad()
@@ -70,8 +70,11 @@ class LatentMethod(Method):
         """Latents of training images and the cells that count; copy 0 is not augmented."""
         how = self.options.augment if copy else None
         x, brain = augment(batch.x, batch.brain, how, rng=batch.rng(0, "latents", copy))
-        mean, logvar = self.autoencoder.encode(2 * x.to(self.scale.device) - 1)
-        return torch.cat([mean, logvar], 1), self.cells(brain)
+        return self.kept(x, brain, batch.rng(0, "kept", copy)), self.cells(brain)
+
+    def kept(self, x: Images, brain: Brain, rng: Rng) -> Maps:
+        """What the cache keeps of images: mean and log-variance of their latents come first."""
+        return torch.cat(self.autoencoder.encode(2 * x.to(self.scale.device) - 1), 1)
 
     def cells(self, brain: Brain) -> Cells:
         """Latent cells that count: those of at least half brain."""

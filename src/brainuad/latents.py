@@ -37,9 +37,14 @@ class LatentCache(Batches):
                 self.keys += [f"{key}/copy-{copy}" for key in batch.keys]
         self.x, self.cells = torch.cat(latents), torch.cat(cells)
 
-    def deviation(self) -> float:
-        """Standard deviation of a posterior sample over all cells and channels."""
-        mean, logvar = self.x.float().chunk(2, dim=1)
+    def deviation(self, channels: int | None = None) -> float:
+        """Standard deviation of a posterior sample over all cells and channels.
+
+        Args:
+            channels: of a latent, where more than its mean and log-variance was kept.
+        """
+        moments = self.x if channels is None else self.x[:, : 2 * channels]
+        mean, logvar = moments.float().chunk(2, dim=1)
         return float((mean.var() + logvar.exp().mean()).sqrt())
 
     def __len__(self) -> int:

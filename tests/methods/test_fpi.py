@@ -79,6 +79,23 @@ def test_the_loss_of_a_perfect_net_is_that_of_its_marks_alone():
     assert torch.allclose(wrong - unsure, 0.5 * share, atol=1e-5)
 
 
+def test_marks_end_half_way_down_a_soft_border():
+    along = torch.arange(32.0)
+    profile = 0.4 * torch.sigmoid((along - 16) / 1.5)
+    change = profile.expand(1, 1, 32, 32)
+    halves = made(edge=0.5).marked(change)[0, 0, 5]
+    assert torch.equal(halves, (along >= 16).float())
+    feet = made(edge=0.0, visible=0.04).marked(change)[0, 0, 5]
+    assert torch.equal(feet, (profile > 0.04).float())
+    assert feet.sum() > halves.sum()
+
+
+def test_a_weak_anomaly_beside_a_strong_one_is_marked_too():
+    change = torch.zeros(1, 1, 32, 32)
+    change[..., 4:8, 4:8], change[..., 20:24, 20:24] = 0.6, 0.1
+    assert torch.equal(made().marked(change), (change > 0).float())
+
+
 def test_other_intensities_are_shown_but_healthy_people_stay_what_they_are():
     method = made(augment={"probability": 1.0, "gamma": 0.5, "noise": 0.0})
     stack = torch.rand(2, 11, 8, 8) + 0.1

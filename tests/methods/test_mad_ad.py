@@ -265,6 +265,43 @@ def test_the_two_stages_train_their_own_part_only():
     assert seen == {"autoencoder": {"autoencoder"}, "denoiser": {"denoiser"}}
 
 
+class Remembers(nn.Module):
+    """A denoiser that keeps what it was asked."""
+
+    def forward(self, z, t):
+        self.z, self.t = z, t
+        return z, torch.zeros_like(z[:, :1])
+
+
+def test_the_noisiest_state_is_the_latent_of_the_image_with_an_anomaly():
+    """What detection presumes of its input holds in training, to the share that a schedule keeps.
+
+    Cells that anomalies leave alone are those of the sick image at every level.
+    """
+    method = made(sick=1.0, sign="dark", anomalies={"radius_min": 3.0, "share_min": 0.8})
+    batch = testing.Blobs(8, "axial").get(range(8))
+    kept, cells = method.encode(batch, 0)
+    n = method.autoencoder.latent_channels
+    mean, moved, changed = kept[:, :n], kept[:, 2 * n : 3 * n], kept[:, -1:] > 0
+    assert changed.flatten(1).any(1).sum() >= 4
+    kept[:, n : 2 * n] = -30.0  # no noise of the posterior
+    method.denoiser = asked = Remembers()
+    method.loss(dataclasses.replace(batch, x=kept, brain=cells), batch.rng(3))
+    healthy, sick = method.scale * mean, method.scale * (mean + moved)
+    noised = changed & cells
+    expected = method.schedule.add_noise(healthy, sick, asked.t)
+    assert torch.allclose(asked.z, torch.where(noised, expected, sick), atol=1e-4)
+    last = torch.full((8,), method.options.steps - 1)
+    top = method.schedule.add_noise(healthy, sick, last)
+    assert (top - sick).abs().max() < 0.2 * healthy.abs().max() + 1e-6
+
+
+def test_anomalies_are_made_where_wanted_only():
+    method = made()
+    batch = testing.Blobs(4, "axial").get(range(4))
+    assert method.encode(batch, 0)[0].shape[1] == 2 * method.autoencoder.latent_channels
+
+
 def test_losses_do_not_depend_on_the_batch():
     method = made()
     method.fit(testing.Blobs(8, "axial"), minimise=testing.few_steps)
@@ -306,6 +343,7 @@ def test_the_augmented_preset_differs_from_the_released_code_in_nothing_else():
         ({"walk": (3, 3)}, "give falling indices"),
         ({"walk": ()}, "give falling indices"),
         ({"eta": 1.5}, "eta 1.5; give 0 to 1"),
+        ({"sick": 0.5, "autoencoder": {"dimensions": 3, "fold": 1}}, "sick 0.5 in 3 dimensions"),
         ({"latent_scale": 0.0}, "latent_scale"),
     ],
 )

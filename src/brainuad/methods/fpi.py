@@ -23,10 +23,13 @@ __all__ = ["Fpi"]
 
 LARGEST_Z, LARGEST_LOGIT = 8.0, 8.0
 AT_ONCE = 16
+REACH = 4
+"""Pixels within which the largest change is looked for that a border is measured by."""
 Whole = Float[Tensor, "i j k"]
 WholeBrain = Bool[Tensor, "i j k"]
 Seen = Float[Tensor, "channels rows columns"]
 Middle = Bool[Tensor, "1 rows columns"]
+Change = Float[Tensor, "batch 1 rows columns"]
 ATLAS = ("mean", "deviation")
 
 
@@ -52,6 +55,9 @@ class FpiOptions:
     """Slices with less brain, in pixels, are not trained on, where a scan has others."""
     visible: Annotated[float, Field(gt=0)] = 0.04
     """Least change of the intensity that counts as anomalous in training."""
+    edge: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """A change counts from this share of the largest within 4 pixels, so that marks end half way
+    down a soft border, as drawn lesions do; 0: from ``visible`` alone."""
     mirrored: bool = True
     """Detect in each slice and in its mirror image, and take the mean."""
     minimum_count: Annotated[int, Field(ge=2)] = 10
@@ -151,14 +157,20 @@ class Fpi(Method):
         made = [self.example(*volume, rng=Rng([seed])) for volume, seed in pairs]
         stack, brain = (torch.stack(parts) for parts in zip(*made, strict=True))
         stack, brain = self.moved(stack, brain, own.fork("place"))
-        marked = (self.lost(stack).abs() > self.options.visible).float()
+        marked = self.marked(self.lost(stack).abs())
         stack = self.recoloured(stack, own.fork("colour"))
         output = self.net(stack[:, :-1])
         cross = F.binary_cross_entropy_with_logits(output[:, 1:], marked, reduction="none")
         error = (cross + 2 * (output[:, :1] - self.lost(stack)).abs()) * brain
         return error.flatten(1).mean(1).reshape(-1, n).mean(1)
 
-    def lost(self, stack: Images) -> Float[Tensor, "batch 1 rows columns"]:
+    def marked(self, change: Change) -> Change:
+        """1 where tissue counts as anomalous: changed enough, and not by the foot of a border."""
+        most = F.max_pool2d(change, 2 * REACH + 1, stride=1, padding=REACH)
+        enough = (change > self.options.visible) & (change >= self.options.edge * most)
+        return enough.to(change)
+
+    def lost(self, stack: Images) -> Change:
         """What would make the tissue in the middle of slabs healthy again."""
         middle = self.options.neighbours
         return stack[:, -1:] - stack[:, middle : middle + 1]

@@ -10,12 +10,16 @@ from torch.nn import functional as F
 
 from brainuad import training_published
 from brainuad.autoencoder import Latents
+from brainuad.difference import Sign
 from brainuad.latent_method import Cells, LatentMethod, LatentOptions
+from brainuad.layers import Maps
 from brainuad.method import Batch, Batches, Detection, Minimise
-from brainuad.noise import PatchLaw, brain_cells, draw_patches, patch_noise
+from brainuad.noise import PatchLaw, brain_cells, brain_share, draw_patches, patch_noise
 from brainuad.rng import Rng
 from brainuad.sample import MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
+from brainuad.synthetic import AnomalyLaw, with_anomalies
+from brainuad.train_settings import Share
 from brainuad.types import Brain, Images, PerItem, UsageError
 from brainuad.unet import mad_ad_unet
 from brainuad.walk_map import MapOptions
@@ -35,6 +39,13 @@ class MadAdOptions(LatentOptions):
     """Noise levels of the cosine schedule."""
     patches: PatchLaw = field(default_factory=PatchLaw)
     """Law of the random rectangles that get noise."""
+    sick: Share = 0.0
+    """Share of training images whose noise is the latent of the same image with synthetic
+    anomalies, in the cells that these change; 0: none, as published."""
+    anomalies: AnomalyLaw = field(default_factory=AnomalyLaw)
+    """Law of the synthetic anomalies."""
+    sign: Sign = "absolute"
+    """Whether they are darker, brighter, or either."""
     mask_loss: Literal["bce", "mse"] = "bce"
     """Loss of the mask head: cross-entropy on logits, or squared error of the probability."""
     mask_weight: float = 0.01
@@ -57,10 +68,14 @@ class MadAdOptions(LatentOptions):
                 f"mad_ad: walk {self.walk} of {self.steps} steps; give falling indices between "
                 f"{self.steps - 1} and 0"
             )
+        if self.sick and self.autoencoder.dimensions == 3:
+            raise UsageError(f"mad_ad: sick {self.sick} in 3 dimensions; only slices can, use 0")
         if not 0 <= self.eta <= 1:
             raise UsageError(f"mad_ad: eta {self.eta}; give 0 to 1")
 
 
+VISIBLE, CHANGED = 0.04, 0.4
+"""Change of a pixel that can be seen; share of such pixels in a cell that counts as changed."""
 OURS_MAP = {"smooth_px": [1.0, 2.5], "clip": 0.5, "gate": True}
 OURS = {
     "autoencoder": {"preset": "kl-f4-small"},
@@ -167,14 +182,37 @@ class MadAd(LatentMethod):
         """Latent cells that may be noised."""
         return brain_cells(self.options.patches, brain, self.autoencoder.factor)
 
+    def kept(self, x: Images, brain: Brain, rng: Rng) -> Maps:
+        """Mean, log-variance, by how much anomalies move the mean, and the cells they change."""
+        moments = super().kept(x, brain, rng)
+        o = self.options
+        if not o.sick:
+            return moments
+        pairs = zip(x[:, 0], brain[:, 0], rng.seeds, strict=True)
+        made = [
+            with_anomalies(o.anomalies, a[None], b[None], o.sign, rng=Rng([s])) for a, b, s in pairs
+        ]
+        sick = torch.stack(made)
+        change = (sick - x).abs() > VISIBLE
+        cells = brain_share(change, self.autoencoder.factor) >= CHANGED
+        n = self.autoencoder.latent_channels
+        moved = super().kept(sick, brain, rng)[:, :n] - moments[:, :n]
+        return torch.cat([moments, moved, cells.to(moved)], 1)
+
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Loss of the denoiser on a batch of cached latents (steps 2 to 9 of the training)."""
-        z = self.sampled(batch.x, rng)
+        n = 2 * self.autoencoder.latent_channels
+        z = self.sampled(batch.x[:, :n], rng)
         t = rng.integers(0, self.options.steps)
         noised = draw_patches(self.options.patches, batch.brain, rng=rng)
         noise = patch_noise(self.options.patches, z, rng=rng)
-        noisy = self.schedule.add_noise(z, noise, t)
-        z_t = torch.where(noised, noisy, z)
+        rest = z
+        if self.options.sick:
+            use = rng.fork("sick").uniform().to(z.device).reshape(-1, 1, 1, 1) < self.options.sick
+            moved = self.scale * batch.x[:, n:-1]
+            noise, rest = torch.where(use, z + moved, noise), torch.where(use, z + moved, z)
+            noised = torch.where(use, (batch.x[:, -1:] > 0) & batch.brain, noised)
+        z_t = torch.where(noised, self.schedule.add_noise(z, noise, t), rest)
         x0, logit = self.denoiser(z_t, t.to(z.device))
         return self.restoration_loss(z, x0, noised) + self.options.mask_weight * self.mask_loss(
             logit, noised
