@@ -55,7 +55,7 @@ def arguments() -> argparse.Namespace:
 def run(args: argparse.Namespace, method: str) -> None:
     """Both presets of a method; the second takes the weights of the first."""
     settings = RunSettings(
-        training=TrainSettings(precision="bf16", num_threads=1),
+        training=TrainSettings(num_threads=1),
         workers=1,
         mini=args.mini,
         progress=False,

@@ -1,11 +1,12 @@
 from itertools import pairwise
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from brainuad.config import build
-from brainuad.train_settings import DEFAULT_STEPS, Plan, TrainSettings, plan
+from brainuad.train_settings import DEFAULT_STEPS, Plan, TrainSettings, arithmetic, plan
 from brainuad.types import UsageError
 
 
@@ -89,3 +90,33 @@ def test_settings_out_of_range_are_named(data, words):
 
 def test_a_budget_may_be_written_for_people():
     assert build(TrainSettings, {"time_budget": "9m"}).time_budget == pytest.approx(540)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "meant"),
+    [
+        ("auto", "cuda", "bf16"),
+        ("auto", "cpu", "32"),
+        ("auto", "mps", "32"),
+        ("32", "cuda", "32"),
+        ("bf16", "cuda", "bf16"),
+    ],
+)
+def test_arithmetic_that_nothing_is_said_about(asked, device, meant, caplog):
+    assert arithmetic(asked, device) == meant
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "slow"),
+    [
+        ({"avx2": True, "amx_bf16": False, "avx512_bf16": False}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, False),
+        ({"bf16": True}, False),
+        ({}, False),  # torch does not know
+    ],
+)
+def test_a_cpu_that_emulates_bf16_is_said_to_be_slow(capabilities, slow, monkeypatch, caplog):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert arithmetic("bf16", "cpu") == "bf16"
+    assert ("ten times" in caplog.text) is slow

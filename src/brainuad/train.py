@@ -25,7 +25,7 @@ from brainuad.interrupt import stopping
 from brainuad.manifest import hash_of
 from brainuad.method import Batch, Batches, Loss
 from brainuad.rng import seed_of
-from brainuad.train_settings import Plan, TrainSettings, plan
+from brainuad.train_settings import Plan, TrainSettings, arithmetic, plan
 from brainuad.training_log import Clock, TrainingLog, Watch
 from brainuad.types import DataError, UnavailableError, UsageError
 
@@ -123,9 +123,7 @@ class Trainer:
         """What the settings mean for a stage on these images."""
         if not len(batches):
             raise DataError(f"stage {stage!r}: has no image to learn from; give some")
-        precision = self.settings.precision
-        if precision == "auto":
-            precision = "bf16" if self.device.type == "cuda" else "32"
+        precision = arithmetic(self.settings.precision, self.device.type)
         return plan(
             self.settings, stage, shares=self.shares, images=len(batches), precision=precision
         )

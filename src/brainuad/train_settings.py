@@ -1,10 +1,12 @@
 """How a network is trained: the settings, when a stage ends, and the learning rate on the way."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
+import torch
 from pydantic import Field
 
 from brainuad.config import Seconds
@@ -44,7 +46,8 @@ class TrainSettings:
     clip: Positive | None = 1.0
     """Longest gradient (Euclidean norm); None leaves gradients alone."""
     precision: Literal["auto", "32", "bf16"] = "auto"
-    """Arithmetic: ``auto`` is bf16 mixed with float32 on CUDA and float32 elsewhere."""
+    """Arithmetic: ``auto`` is bf16 mixed with float32 on CUDA and float32 elsewhere; few CPUs have
+    instructions for bf16, and the others take ten times as long with it."""
     seed: int = 0
     """Seed of every random stream of the training."""
     checkpoint_seconds: Positive = 300.0
@@ -93,6 +96,29 @@ class Plan:
             return self.lr * done / self.warmup
         fall = (1 + math.cos(math.pi * (done - self.warmup) / (1 - self.warmup))) / 2
         return self.lr * (self.final_lr + (1 - self.final_lr) * fall)
+
+
+def arithmetic(asked: str, device: str) -> str:
+    """What ``precision`` means on a kind of device: ``32`` or ``bf16``.
+
+    A CPU that must emulate bf16 does as it is told, and a warning says what that costs.
+    """
+    if asked == "auto":
+        return "bf16" if device == "cuda" else "32"
+    if asked == "bf16" and device == "cpu" and not has_bf16():
+        logging.getLogger(__name__).warning(
+            "training.precision bf16: this CPU has no instructions for it and may take ten times "
+            "as long as with 32; where time is the limit, it learns that much less"
+        )
+    return asked
+
+
+def has_bf16() -> bool:
+    """Whether this CPU has instructions for bf16; True where torch is too old to say."""
+    known = getattr(torch.cpu, "get_capabilities", dict)()
+    names = ("amx_bf16", "avx512_bf16", "bf16")
+    told = [known[name] for name in names if name in known]
+    return any(told) if told else True
 
 
 def plan(
