@@ -33,6 +33,7 @@ def test_weights_that_share_memory_come_back(tmp_path):
     assert torch.equal(found["a"], shared)
     assert torch.equal(found["b"], shared.T)
     assert found["n"] == 3
+    assert files.steps() == 1
     assert files.load() is None
 
 

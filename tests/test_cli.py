@@ -373,6 +373,9 @@ def test_fit_takes_a_table_and_settings(run, cohort: Path, tmp_path: Path):
     assert code == 0, said
     assert made.config.options["noise_std"] == 0.3
     training = made.config.provenance["config"]["training"]
+    (stage,) = made.method.stages
+    assert made.config.provenance["config"]["steps"] == {stage: 1}
+    assert f"Optimiser steps: {stage} 1." in (tmp_path / "d" / "card.md").read_text()
     assert (training["steps"], training["lr"]) == (1, 2e-3)
     assert sorted(made.config.provenance["inputs"]) == ["p0", "p1", "p2"]
     assert made.calibration is None

@@ -32,6 +32,7 @@ def card(
         "",
         f"{len(run.get('inputs', {}))} scans of healthy people"
         + (f", {run['time']}." if run.get("time") else "."),
+        *trained_lines(run.get("config", {}).get("steps", {})),
         "The licence of these scans governs how the weights may be shared.",
         *(["", config["about"].strip()] if config.get("about") else []),
         "",
@@ -43,6 +44,12 @@ def card(
         "",
     ]
     return "\n".join(lines) + LIMITS
+
+
+def trained_lines(steps: Mapping[str, int]) -> list[str]:
+    """How long each stage was trained."""
+    told = ", ".join(f"{stage} {count:,}" for stage, count in steps.items())
+    return [f"Optimiser steps: {told}."] if told else []
 
 
 def calibration_lines(calibration: Calibration | None) -> list[str]:

@@ -83,6 +83,10 @@ class StageFiles:
         write_json(self.done, {**summary, "identity": self.identity})
         self.checkpoint.unlink(missing_ok=True)
 
+    def steps(self) -> int:
+        """Steps of a stage that is done."""
+        return int(json.loads(self.done.read_text())["steps"])
+
     def finished(self) -> dict[str, Tensor] | None:
         """The final weights, or None when the stage is not done.
 

@@ -60,7 +60,7 @@ def fitted(
     )
     provenance = run_manifest(
         command="fit",
-        config={"training": to_dict(settings)},
+        config={"training": to_dict(settings), "steps": minimise.steps},
         seed=settings.seed,
         inputs={s: store.input_hash(s) for s in store.subjects},
     )

@@ -97,6 +97,7 @@ class Trainer:
         self.identity = identity
         self.on_step = on_step
         self.on_step_every = on_step_every
+        self.steps: dict[str, int] = {}  # of each stage that is done
 
     def __call__(self, stage: str, module: nn.Module, loss: Loss, batches: Batches) -> None:
         """Train a module, or load it when this stage is done in the folder already.
@@ -118,6 +119,7 @@ class Trainer:
         else:
             module.to(self.device).load_state_dict(weights)
         module.eval()
+        self.steps[stage] = files.steps()
 
     def plan(self, stage: str, batches: Batches) -> Plan:
         """What the settings mean for a stage on these images."""
