@@ -93,7 +93,7 @@ def test_marks_end_half_way_down_a_soft_border():
 def test_a_weak_anomaly_beside_a_strong_one_is_marked_too():
     change = torch.zeros(1, 1, 32, 32)
     change[..., 4:8, 4:8], change[..., 20:24, 20:24] = 0.6, 0.1
-    assert torch.equal(made().marked(change), (change > 0).float())
+    assert torch.equal(made(edge=0.5).marked(change), (change > 0).float())
 
 
 def test_other_intensities_are_shown_but_healthy_people_stay_what_they_are():

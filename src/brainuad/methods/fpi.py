@@ -55,7 +55,7 @@ class FpiOptions:
     """Slices with less brain, in pixels, are not trained on, where a scan has others."""
     visible: Annotated[float, Field(gt=0)] = 0.04
     """Least change of the intensity that counts as anomalous in training."""
-    edge: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    edge: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """A change counts from this share of the largest within 4 pixels, so that marks end half way
     down a soft border, as drawn lesions do; 0: from ``visible`` alone."""
     mirrored: bool = True
