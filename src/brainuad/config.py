@@ -249,6 +249,8 @@ def seconds(duration: str | int | float) -> float:
 
 Seconds = Annotated[float, pydantic.BeforeValidator(seconds)]
 """A duration in seconds; settings files may write it like ``9m``."""
+Share = Annotated[float, pydantic.Field(ge=0, le=1)]
+"""A number from 0 to 1, both included."""
 
 
 def _one_line(error: yaml.YAMLError) -> str:

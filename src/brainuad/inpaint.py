@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from pydantic import Field
 from torch import Tensor
 
+from brainuad.config import Share
 from brainuad.rng import Rng
 from brainuad.sample import ddim_coefficients
 from brainuad.schedule import Schedule
@@ -128,7 +129,7 @@ class Repaint:
     """How often each step is taken."""
     init: Literal["noise", "qsample"] = "noise"
     """Start flagged cells from noise alone, or from the noised image."""
-    eta: Annotated[float, Field(ge=0, le=1)] = 0.0
+    eta: Share = 0.0
     """Share of fresh noise in a step: 0 none (DDIM), 1 as in DDPM."""
 
     def check(self, steps: int) -> None:

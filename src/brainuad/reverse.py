@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field
 from torch import Tensor
 
+from brainuad.config import Share
 from brainuad.denoiser import as_column
 from brainuad.diffusion import Level, Noise
 from brainuad.restoration import Restoration, RestorationOptions
@@ -46,7 +46,7 @@ class ReverseOptions(RestorationOptions):
     """The noise of training and detection."""
     stride: Level = 1
     """Levels that one step goes down; 1 is the whole chain, as published."""
-    eta: Annotated[float, Field(ge=0, le=1)] = 1.0
+    eta: Share = 1.0
     """Share of fresh noise in a step: 0 none (DDIM), 1 as in DDPM."""
     perceptual: Literal["none"] = "none"
     """Perceptual factor of the published maps; its weights cannot be shipped, so there is none."""

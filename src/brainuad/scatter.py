@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from brainuad.config import Share
 from brainuad.corrupt import centres
 from brainuad.rng import Rng
 from brainuad.types import Brain, PerItem, UsageError
@@ -39,7 +40,7 @@ class ScatterLaw:
     """Unit of the wide masks, in millimetres."""
     narrow_mm: Length = 2.5
     """Unit of the narrow masks, in millimetres."""
-    narrow: Annotated[float, Field(ge=0, le=1)] = 1 / 3
+    narrow: Share = 1 / 3
     """Probability of a narrow mask."""
     wide_count: tuple[int, int] = (100, 200)
     """Bounds on the small squares of a wide mask, as multiples of sqrt(c1 c2)."""

@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal, TypeVar
 import torch
 from pydantic import Field
 
-from brainuad.config import Seconds
+from brainuad.config import Seconds, Share
 from brainuad.types import UsageError
 
 DEFAULT_STEPS = 3000
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T")
 
 

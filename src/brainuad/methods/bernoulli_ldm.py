@@ -14,6 +14,7 @@ from brainuad.augment import Augment, augment
 from brainuad.autoencoder import AutoencoderOptions
 from brainuad.bernoulli import Belief, BitWalk, chance_of_one, draw, masked_walk
 from brainuad.binary import BinaryAutoencoder, Bits, straight_through
+from brainuad.config import Share
 from brainuad.critic import CriticOptions, fit_autoencoder
 from brainuad.denoiser import as_column
 from brainuad.difference import Sign, one_sided
@@ -51,7 +52,7 @@ class BernoulliLdmOptions:
     autoencoder's reconstruction."""
     stride: Count = 1
     """Levels that one step of the walk goes down; 1 is the whole chain, as published."""
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    threshold: Share = 0.5
     """Probability of a flip above which a bit may change (P)."""
     belief: Belief = "exact"
     """How a guess of the clean bits enters a step: weighed, or as published in place of the bits,

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from brainuad.augment import Augment, moved, places, recoloured
+from brainuad.config import Share
 from brainuad.difference import Sign
 from brainuad.equalise import Table, equalise, rank_table, ranked
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
@@ -47,7 +48,7 @@ class FpiOptions:
     """Which anomalies are made and looked for: of either kind, darker, or brighter tissue."""
     neighbours: Annotated[int, Field(ge=0)] = 2
     """Slices that the net sees below and above the one that it judges."""
-    whole: Annotated[float, Field(ge=0, le=1)] = 0.1
+    whole: Share = 0.1
     """Share of training slabs without an anomaly."""
     slabs: Annotated[int, Field(ge=1)] = 2
     """Slabs that each volume of a training step gives."""

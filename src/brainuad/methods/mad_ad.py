@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from brainuad import training_published
 from brainuad.autoencoder import Latents
+from brainuad.config import Share
 from brainuad.difference import Sign
 from brainuad.latent_method import Cells, LatentMethod, LatentOptions
 from brainuad.layers import Maps
@@ -19,7 +20,6 @@ from brainuad.rng import Rng
 from brainuad.sample import MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
 from brainuad.synthetic import AnomalyLaw, with_anomalies
-from brainuad.train_settings import Share
 from brainuad.types import Brain, Images, PerItem, UsageError
 from brainuad.unet import mad_ad_unet
 from brainuad.walk_map import MapOptions

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from brainuad import training_published
 from brainuad.autoencoder import Latents
+from brainuad.config import Share
 from brainuad.corrupt import WalkLaw, draw_walks
 from brainuad.difference import Sign, one_sided
 from brainuad.latent_method import LatentMethod, LatentOptions
@@ -25,7 +26,6 @@ from brainuad.unet import UNet, mad_ad_options
 
 __all__ = ["Reflect"]
 
-Share = Annotated[float, Field(ge=0, le=1)]
 SECOND = "second"
 """Name of the second stage of the flow."""
 TIMES = 1000
