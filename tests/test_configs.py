@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from brainuad.cli.settings import resolve
 from brainuad.detector import Detector
+from brainuad.fit_settings import resolve
 from brainuad.shipped import BEST, HOME, detector_folder, find_detector, shipped_names
 from brainuad.types import MissingError
 

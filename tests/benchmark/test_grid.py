@@ -172,3 +172,27 @@ def test_a_grid_is_a_file(tmp_path):
     path.write_text("benchmarks: [mslub]\nmethod: [dae]\n")
     with pytest.raises(UsageError, match="method"):
         Grid.read(path)
+
+
+def test_files_of_settings_lie_beside_the_grid(tmp_path):
+    (tmp_path / "mine.yaml").write_text("{method: dae, preset: tiny}", encoding="utf-8")
+    path = tmp_path / "grid.yaml"
+    path.write_text("{benchmarks: [ixi-stroke], methods: [mine.yaml, dae]}", encoding="utf-8")
+    made = Grid.read(path)
+    assert made.methods == (str(tmp_path / "mine.yaml"), "dae")
+    assert [cell.name for cell in cells(made)] == [
+        "ixi-stroke/mine-seed0",
+        "ixi-stroke/dae-default-seed0",
+    ]
+    before = [grid.asked(cell, made) for cell in cells(made)]
+    (tmp_path / "mine.yaml").write_text("{method: dae, preset: dark}", encoding="utf-8")
+    after = [grid.asked(cell, made) for cell in cells(made)]
+    assert (before[0] != after[0], before[1] == after[1]) == (True, True)
+
+
+@pytest.mark.parametrize("methods", ["dae", "[5]", "{dae: 1}"])
+def test_methods_that_are_no_list_of_words_are_refused(tmp_path, methods):
+    path = tmp_path / "grid.yaml"
+    path.write_text(f"{{benchmarks: [ixi-stroke], methods: {methods}}}", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"grid.yaml.*methods"):
+        Grid.read(path)

@@ -1,6 +1,7 @@
 """Lists of local benchmarks: who is in which role, what is refused."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 from brainuad.benchmark import Entry, load_benchmark
 from brainuad.benchmark.baselines import baselines
 from brainuad.benchmark.cases import program
-from brainuad.benchmark.entries import UNTRAINED, entries_of
+from brainuad.benchmark.entries import UNTRAINED, entries_of, unfitted
 from brainuad.benchmark.sources import Source
+from brainuad.normative import NormativeOptions
+from brainuad.postprocess import Postprocess
 from brainuad.train import TrainSettings
 from brainuad.types import DataError, MissingError, UsageError
 
@@ -124,6 +127,45 @@ def test_entries_read_method_preset_and_end(
     assert settings.lr == 0.5
     assert settings.epochs == (None if steps or seconds else 3)
     assert (settings.steps, settings.time_budget) == (steps, seconds)
+
+
+def settings_file(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_file_of_settings_is_an_entry(shared: Path, tmp_path: Path):
+    path = settings_file(
+        tmp_path,
+        "{method: dae, preset: tiny, modality: CT, dae: {noise_std: 0.1}, training: {steps: 7},"
+        " normative: {of: residual}}",
+    )
+    entry = Entry.parse(str(path))
+    assert entry.fit is not None
+    assert (entry.label, entry.method, entry.preset) == ("mine", "dae", "tiny")
+    assert entry.settings(TrainSettings(lr=0.5)) == replace(entry.fit.training, lr=0.5)
+    assert entry.settings(TrainSettings()).steps == 7
+    (task,) = load_benchmark("ixi-stroke", shared, tmp_path / "cases")
+    config = unfitted(entry, task).config
+    assert config.options["noise_std"] == 0.1
+    assert config.normative == NormativeOptions(of="residual")
+    # The scans are the task's.
+    assert (config.modality, config.recipe) == ("T1w", task.recipe)
+    assert config.postprocess == task.postprocess
+
+
+def test_a_file_of_settings_may_say_how_maps_are_post_processed(shared: Path, tmp_path: Path):
+    path = settings_file(tmp_path, "{method: intensity, postprocess: {median: 3}}")
+    (task,) = load_benchmark("ixi-stroke", shared, tmp_path / "cases")
+    assert unfitted(Entry.parse(str(path)), task).config.postprocess == Postprocess(median=3)
+
+
+def test_a_file_of_settings_that_is_wrong_is_refused(tmp_path: Path):
+    with pytest.raises(MissingError, match="nowhere.yaml"):
+        Entry.parse("nowhere.yaml")
+    with pytest.raises(UsageError, match=r"mine.yaml: unknown setting 'magic'; known: method"):
+        Entry.parse(str(settings_file(tmp_path, "{method: dae, magic: 1}")))
 
 
 @pytest.mark.parametrize(

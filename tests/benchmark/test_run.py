@@ -205,6 +205,25 @@ def test_a_fitted_detector_is_an_entry_by_its_folder(out: Path):
     assert entry.method == Detector.load(folder).config.method
 
 
+@plain
+def test_a_file_of_settings_that_changed_since_is_refused(shared: Path, tmp_path: Path):
+    path = tmp_path / "mine.yaml"
+
+    def run(deviations: float) -> None:
+        path.write_text(
+            f"{{method: healthy_atlas, healthy_atlas: {{smooth_px: {deviations}}}}}",
+            encoding="utf-8",
+        )
+        run_benchmark(
+            "ixi-stroke", data=shared, out=tmp_path / "out", methods=[str(path)], settings=QUICK
+        )
+
+    run(1.0)
+    assert Detector.load(tmp_path / "out/detectors/mine").config.options["smooth_px"] == 1.0
+    with pytest.raises(UsageError, match=r"mine: was made before .*mine.yaml changed; delete it"):
+        run(2.0)
+
+
 def test_a_shipped_detector_is_an_entry_by_its_name():
     entry = Entry.parse("t1")
     assert entry.label == "t1-fpi"

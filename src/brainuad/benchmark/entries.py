@@ -12,7 +12,8 @@ from brainuad.benchmark.prepared import Shelf
 from brainuad.benchmark.task import BenchmarkData
 from brainuad.config import seconds, to_dict
 from brainuad.detector import Detector
-from brainuad.detector_config import training_settings
+from brainuad.detector_config import DetectorConfig, training_settings
+from brainuad.fit_settings import FitSettings, resolve
 from brainuad.method import Batch, Batches, Loss, method_class, preset_options
 from brainuad.shipped import find_detector
 from brainuad.train import TrainSettings
@@ -34,23 +35,31 @@ class Entry:
     """Seconds of training; None leaves the settings alone."""
     detector: Path | None = None
     """A fitted detector, instead of one that is fitted for the task."""
+    file: Path | None = None
+    """A file of settings, as ``brainuad fit --config`` takes it."""
+    fit: FitSettings | None = None
+    """What is in the file; the task has its own preparation and modality."""
 
     @classmethod
     def parse(cls, text: str) -> "Entry":
-        """An entry written ``method[:preset][@steps or @duration]``, or a detector.
+        """An entry written ``method[:preset][@steps or @duration]``, a file, or a detector.
 
-        Examples: ``intensity:dark``, ``dae@2000``, ``mad_ad:small@25m``; ``t1`` (shipped),
-        ``runs/my-detector`` (a folder).
+        Examples: ``intensity:dark``, ``dae@2000``, ``mad_ad:small@25m``; ``my-dae.yaml`` (settings
+        of a fit), ``t1`` (a shipped detector), ``runs/my-detector`` (a folder).
         """
         folder = find_detector(text.strip())
         if folder is not None:
             config = Detector.load(folder, thresholds=False).config
             return cls(method=config.method, preset=config.preset, detector=folder)
+        if text.strip().endswith((".yaml", ".yml")):
+            file = Path(text.strip())
+            fit = resolve(file, [], named={})
+            return cls(method=fit.data["method"], preset=fit.data["preset"], file=file, fit=fit)
         found = re.fullmatch(r"([^:@]+)(?::([^:@]+))?(?:@([^:@]+))?", text.strip())
         if found is None:
             raise UsageError(
-                f"method {text!r}: not understood; write method, method:preset or "
-                "method:preset@9m (or @2000 for steps)"
+                f"method {text!r}: not understood; write method, method:preset, "
+                "method:preset@9m (or @2000 for steps), or the name of a .yaml file"
             )
         method, preset, end = found.groups()
         method_class(method)
@@ -66,6 +75,8 @@ class Entry:
     @property
     def label(self) -> str:
         """Name for folders and tables."""
+        if self.file is not None:
+            return self.file.stem
         own = f"{self.method}-{self.preset}"
         return own if self.detector is None else self.detector.resolve().name
 
@@ -75,6 +86,8 @@ class Entry:
             return common
         general = to_dict(TrainSettings())
         changes = {k: v for k, v in to_dict(common).items() if v != general[k]}
+        if self.fit is not None:
+            return replace(self.fit.training, **changes)
         common = training_settings(self.method, changes, preset=self.preset)
         if self.steps is not None:
             return replace(common, steps=self.steps, epochs=None, time_budget=None)
@@ -121,19 +134,13 @@ def fitted(
     if entry.detector is not None:
         detector = _checked_earlier(Detector.load(entry.detector), task, entry.detector)
     elif (folder / "detector.yaml").is_file():
-        return _checked(Detector.load(folder), entry, settings, folder)
+        return _checked(Detector.load(folder), entry, task, settings, folder)
     elif earlier is not None and (earlier / "detector.yaml").is_file():
         detector = _checked_earlier(Detector.load(earlier), task, earlier)
     else:
-        detector = Detector.create(
-            entry.method,
-            preset=entry.preset,
-            recipe=task.recipe,
-            postprocess=task.postprocess,
-            modality=task.modality,
-        )
+        detector = unfitted(entry, task)
         if shelf.store is None:
-            detector = _unfitted(detector)
+            detector = _without_scans(detector)
         else:
             detector.fit(shelf.store, settings, work=work, device=device, progress=progress)
     detector.name = entry.label
@@ -141,8 +148,20 @@ def fitted(
     return detector
 
 
-def _checked(detector: Detector, entry: Entry, settings: TrainSettings, folder: Path) -> Detector:
-    """Refuse a detector that was trained in another way than is asked for now."""
+def unfitted(entry: Entry, task: BenchmarkData) -> Detector:
+    """The detector that an entry describes, for the scans of a task."""
+    own = {"recipe": task.recipe, "modality": task.modality, "postprocess": task.postprocess}
+    if entry.fit is None:
+        return Detector.create(entry.method, preset=entry.preset, **own)
+    if "postprocess" in entry.fit.said:
+        del own["postprocess"]
+    return entry.fit.detector(**own)
+
+
+def _checked(
+    detector: Detector, entry: Entry, task: BenchmarkData, settings: TrainSettings, folder: Path
+) -> Detector:
+    """Refuse a detector that was made or trained in another way than is asked for now."""
     done: Mapping[str, Any] = detector.config.provenance.get("config", {}).get("training", {})
     trained = bool(method_class(entry.method).stages) and bool(done)
     asked = to_dict(settings)
@@ -153,7 +172,17 @@ def _checked(detector: Detector, entry: Entry, settings: TrainSettings, folder: 
             f"{folder}: was trained with {other[0]} {done.get(other[0])}, not "
             f"{asked.get(other[0])}; delete it or choose another output folder"
         )
+    if entry.fit is not None and made_of(detector.config) != made_of(unfitted(entry, task).config):
+        raise UsageError(
+            f"{folder}: was made before {entry.file} changed; delete it or choose another output "
+            "folder"
+        )
     return detector
+
+
+def made_of(config: DetectorConfig) -> tuple[Any, ...]:
+    """What a file of settings decides about a detector, besides its training."""
+    return dict(config.options), config.postprocess, config.normative, config.half
 
 
 def _checked_earlier(detector: Detector, task: BenchmarkData, folder: Path) -> Detector:
@@ -178,7 +207,7 @@ class _NoImages(Batches):
         raise UsageError("benchmark: no healthy scan of this modality to learn from")
 
 
-def _unfitted(detector: Detector) -> Detector:
+def _without_scans(detector: Detector) -> Detector:
     """A detector of a method that learns nothing, ready for use."""
 
     def refuse(stage: str, module: nn.Module, loss: Loss, batches: Batches) -> None:

@@ -30,7 +30,8 @@ class Grid:
     benchmarks: tuple[str, ...]
     """Names of benchmarks."""
     methods: tuple[str, ...]
-    """``method[:preset][@steps or @duration]`` each."""
+    """Each as :meth:`Entry.parse` takes it: ``method[:preset][@steps or @duration]``, a file of
+    settings, or a detector."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of training and detection; the spread over them is shown beside the intervals."""
     mini: bool = False
@@ -56,8 +57,17 @@ class Grid:
 
     @classmethod
     def read(cls, path: Path) -> "Grid":
-        """A grid from a YAML file, checked strictly."""
-        return build(cls, load_yaml(path), where=str(path))
+        """A grid from a YAML file, checked strictly; files of settings lie beside it."""
+        data = dict(load_yaml(path))
+        if isinstance(data.get("methods"), list):
+            data["methods"] = [beside(path, method) for method in data["methods"]]
+        return build(cls, data, where=str(path))
+
+
+def beside(path: Path, method: object) -> object:
+    """A method of the grid in ``path``; where it is a file in the same folder, with that folder."""
+    file = path.parent / str(method)
+    return str(file) if file.suffix in (".yaml", ".yml") and file.is_file() else method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +171,9 @@ def _settings(grid: Grid, benchmark: str, out: Path, *, seed: int) -> RunSetting
 def asked(cell: Cell, grid: Grid) -> str:
     """Hash of what makes a cell what it is."""
     training = to_dict(build(TrainSettings, grid.training, where="training"))
-    return hash_of([cell.benchmark, cell.method, cell.seed, grid.mini, training])
+    fit = Entry.parse(cell.method).fit
+    file = [] if fit is None else [dict(fit.data)]
+    return hash_of([cell.benchmark, cell.method, cell.seed, grid.mini, training, *file])
 
 
 def is_done(cell: Cell, grid: Grid, out: Path) -> bool:

@@ -95,8 +95,8 @@ def fit(
     calibration, card.
     """
     from brainuad.cli.inputs import sources
-    from brainuad.cli.settings import resolve
     from brainuad.cli.workplace import Workplace
+    from brainuad.fit_settings import resolve
 
     named = {
         "method": method, "preset": preset, "modality": modality, "recipe": recipe,

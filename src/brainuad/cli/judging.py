@@ -61,7 +61,8 @@ BENCHMARK_EXAMPLES = """
 
   brainuad benchmark grid.yaml -o grid --data ../shared --workers 8
 
-A method is written method[:preset][@steps or @duration]. A stopped run goes on where it was.
+A method is written method[:preset][@steps or @duration]; a settings file (.yaml) of brainuad fit, a
+detector folder or the name of a shipped detector will do. A stopped run goes on where it was.
 """
 REPORT_EXAMPLES = """
 [bold]Examples[/bold]

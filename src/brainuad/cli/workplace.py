@@ -7,9 +7,9 @@ from pathlib import Path
 
 from brainuad.cli.basics import each
 from brainuad.cli.inputs import Source
-from brainuad.cli.settings import FitSettings
 from brainuad.config import load_yaml, parse_yaml
 from brainuad.detector import Detector
+from brainuad.fit_settings import FitSettings
 from brainuad.manifest import sha256_file, write_text
 from brainuad.pack import read_pack
 from brainuad.prepare import prepare_scan
