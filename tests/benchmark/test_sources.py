@@ -50,6 +50,18 @@ def test_what_is_no_grey_slice_is_refused(archive: Path, tmp_path: Path):
         source(archive, "other.png").read()
     with pytest.raises(MissingError, match="no such archive"):
         source(tmp_path / "nothing.zip", "grey.png").read()
+    (tmp_path / "text.zip").write_text("no archive")
+    with pytest.raises(DataError, match="text.zip: is damaged .*; fetch it again"):
+        source(tmp_path / "text.zip", "grey.png").read()
+
+
+def test_an_archive_that_was_replaced_is_read_anew(archive: Path, tmp_path: Path):
+    before = source(archive, "grey.png").hash()
+    with zipfile.ZipFile(tmp_path / "new.zip", "w") as file:
+        file.writestr("grey.png", png(np.zeros((4, 4), np.uint8), tmp_path / "n.png"))
+    (tmp_path / "new.zip").replace(archive)
+    assert source(archive, "grey.png").hash() != before
+    assert source(archive, "grey.png").read().voxels.shape == (4, 4, 1)
 
 
 @pytest.mark.real

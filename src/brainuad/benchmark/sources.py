@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import os
 import zipfile
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +120,16 @@ class StackSource(Source):
         return wanted
 
 
+@lru_cache(maxsize=1)
+def opened(path: Path, changed: int, process: int) -> zipfile.ZipFile:
+    """An archive, kept open: to read the list of its thousands of members takes longer than one.
+
+    ``changed`` and ``process`` only keep an archive from being used after it was replaced, or in a
+    process that inherited the file and its position.
+    """
+    return zipfile.ZipFile(path)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SliceSource(Source):
     """A grey image inside a zip archive (``path``), as a scan of one slice with 1 mm pixels.
@@ -131,13 +143,14 @@ class SliceSource(Source):
     def _bytes(self) -> bytes:
         if not self.path.is_file():
             raise MissingError(f"{self.path}: no such archive; give the folder that holds data")
-        with zipfile.ZipFile(self.path) as archive:
-            try:
-                return archive.read(self.member)
-            except KeyError as error:
-                raise MissingError(
-                    f"{self.path}: holds no {self.member}; check that list and data belong together"
-                ) from error
+        try:
+            return opened(self.path, self.path.stat().st_mtime_ns, os.getpid()).read(self.member)
+        except KeyError as error:
+            raise MissingError(
+                f"{self.path}: holds no {self.member}; check that list and data belong together"
+            ) from error
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{self.path}: is damaged ({error}); fetch it again") from error
 
     def hash(self) -> str:
         """SHA-256 of the image's file."""
