@@ -209,9 +209,9 @@ def test_a_fitted_detector_is_an_entry_by_its_folder(out: Path):
 def test_a_file_of_settings_that_changed_since_is_refused(shared: Path, tmp_path: Path):
     path = tmp_path / "mine.yaml"
 
-    def run(deviations: float) -> None:
+    def run(width: float) -> None:
         path.write_text(
-            f"{{method: healthy_atlas, healthy_atlas: {{smooth_px: {deviations}}}}}",
+            f"{{method: healthy_atlas, healthy_atlas: {{smooth_px: {width}}}}}",
             encoding="utf-8",
         )
         run_benchmark(
