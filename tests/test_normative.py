@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainuad.normative import Normative, NormativeOptions, Normer, split_state
+from brainuad.normative import NormativeOptions, split_state
+from brainuad.normative_place import PlaceNormative, PlaceNormer
 from brainuad.scan import Scan
 from brainuad.types import DataError, UsageError
 
@@ -23,7 +24,7 @@ def scan(voxels, brain=None):
 
 
 def model(values, options=PLAIN, brains=None):
-    normer = Normer(options, values[0].shape)
+    normer = PlaceNormer(options, values[0].shape)
     for n, value in enumerate(values):
         normer.add(value, scan(np.abs(value), None if brains is None else brains[n]))
     return normer.finish()
@@ -125,7 +126,7 @@ def test_its_arrays_travel_among_the_weights():
     made = model(list(np.random.default_rng(7).normal(0, 1, (3, *SHAPE)).astype(np.float32)))
     own, back = split_state(made.state(), PLAIN)
     assert own == {}
-    assert isinstance(back, Normative)
+    assert isinstance(back, PlaceNormative)
     assert np.array_equal(back.mean, made.mean)
     assert np.array_equal(back.deviation, made.deviation)
     assert np.array_equal(back.image, made.image)
@@ -185,7 +186,7 @@ def people(n, rng):
 
 def test_the_mean_image_and_the_least_likeness_are_those_of_the_scans():
     scans = people(8, np.random.default_rng(9))
-    normer = Normer(PLAIN, SHAPE)
+    normer = PlaceNormer(PLAIN, SHAPE)
     for one in scans:
         normer.add(np.zeros(SHAPE, np.float32), one)
     made = normer.finish()
@@ -197,7 +198,7 @@ def test_the_mean_image_and_the_least_likeness_are_those_of_the_scans():
 
 def test_another_contrast_is_refused_and_the_same_is_not():
     rng = np.random.default_rng(10)
-    normer = Normer(PLAIN, SHAPE)
+    normer = PlaceNormer(PLAIN, SHAPE)
     for one in people(8, rng):
         normer.add(np.zeros(SHAPE, np.float32), one)
     made = normer.finish()

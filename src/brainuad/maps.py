@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from brainuad.method import Method
-from brainuad.normative import Normative, NormativeOptions, Normer
+from brainuad.normative import Normative, NormativeOptions, normer
 from brainuad.pool import Pool
 from brainuad.scan import Scan
 from brainuad.slices import join, split
@@ -77,7 +77,7 @@ def normative_of(
     device: str,
     progress: bool,
 ) -> Normative | None:
-    """What healthy scans of a store show at each place, or None where it is not wanted.
+    """What healthy scans of a store show, or None where it is not wanted.
 
     Args:
         method: fitted.
@@ -93,10 +93,10 @@ def normative_of(
     def compared(subject: str) -> None:
         scan = store.scan(subject)
         maps = canonical_maps(method, scan, view=view, seed=0, batch_size=16, device=device)
-        normer.add(options.compared(scan, maps.anomaly, maps.healthy), scan)
+        model.add(options.compared(scan, maps.anomaly, maps.healthy), scan)
 
-    normer = Normer(options, store.shape)
+    model = normer(options, store.shape)
     pool = Pool(1, progress=progress)
     for _ in pool.map(compared, options.chosen(store.subjects), "compare with healthy people"):
         pass
-    return normer.finish()
+    return model.finish()

@@ -1,0 +1,179 @@
+"""What maps are compared with: settings, and what every model of healthy people does."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from brainuad.difference import Sign
+from brainuad.encoding import brain_of
+from brainuad.postprocess import median
+from brainuad.scan import Scan
+from brainuad.types import DataError, UsageError, Volume
+
+PREFIX = "normative."
+"""Names of its arrays among a detector's weights start with this."""
+SLACK = 0.2
+"""A scan may be less like healthy ones than the least like of these, by this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormativeOptions:
+    """How a map is compared with healthy people."""
+
+    of: Literal["residual", "map"] = "residual"
+    """What is compared: the scan minus its healthy counterpart, with its sign, or the method's own
+    map."""
+    sign: Sign = "absolute"
+    """Which deviations count: both, only darker, or only brighter; of a ``map`` only higher."""
+    median: int = 3
+    """Edge in voxels of the median filter before the comparison, odd; 0 or 1 = off."""
+    smooth_px: float = 0.7
+    """Standard deviation in voxels of the Gaussian that smooths mean and deviation over places."""
+    floor: float = 0.01
+    """Added to the deviation as a root of the sum of squares, in the unit of what is compared, so
+    that places where healthy people are all alike do not shout; > 0."""
+    minimum_count: int = 10
+    """Voxels inside fewer healthy brains than this are never called anomalous."""
+    scans: int = 60
+    """At most so many of the scans of the fit, evenly chosen."""
+    nearest: int | None = None
+    """Compare each axial slice with so many slices of healthy people most like it, for stacks and
+    slices that are not aligned; None: each place with the same place in all scans."""
+    components: int = 50
+    """Principal components of the healthy slices in which ``nearest`` measures likeness."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.median < 0 or (self.median > 1 and self.median % 2 == 0):
+            raise UsageError(f"normative.median: must be odd or 0, got {self.median}; mend it")
+        if not (self.floor > 0 and self.smooth_px >= 0 and np.isfinite(self.floor)):
+            raise UsageError(
+                f"normative: floor {self.floor}, smooth_px {self.smooth_px}; give a floor above 0 "
+                "and a smoothing of at least 0"
+            )
+        if not 2 <= self.minimum_count <= self.scans:
+            raise UsageError(
+                f"normative: minimum_count {self.minimum_count} of {self.scans} scans; give "
+                "numbers of at least 2, the count not above the scans"
+            )
+        if self.nearest is not None and self.nearest < self.minimum_count:
+            raise UsageError(
+                f"normative.nearest: is {self.nearest}, below minimum_count {self.minimum_count}, "
+                "so nothing could be anomalous; raise it"
+            )
+        if self.components < 1:
+            raise UsageError(f"normative.components: is {self.components}; give 1 or more")
+        if self.of == "map" and self.sign != "absolute":
+            raise UsageError(
+                "normative.sign: has no meaning for a map, which is only ever too high; leave it "
+                "out, or compare the residual"
+            )
+
+    def compared(self, scan: Scan, anomaly: Volume, healthy: Volume | None) -> Volume:
+        """What is compared with healthy people, after the median; 0 outside the brain.
+
+        Raises:
+            DataError: the residual of a method without healthy counterparts.
+        """
+        if self.of == "residual" and healthy is None:
+            raise DataError(
+                f"{scan.subject}: normative.of is residual, but this method gives no healthy "
+                "counterpart; set normative.of to map"
+            )
+        brain = brain_of(scan)
+        value = anomaly if healthy is None or self.of == "map" else scan.voxels - healthy
+        value = np.where(brain, value, 0).astype(np.float32)
+        return median(value, self.median, axial_only=self.nearest is not None) * brain
+
+    def chosen(self, subjects: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the subjects that it is made of."""
+        count = min(self.scans, len(subjects))
+        return tuple(subjects[len(subjects) * i // count] for i in range(count))
+
+    def sided(self, z: np.ndarray) -> np.ndarray:
+        """Of deviations with their sign those that count, >= 0."""
+        if self.of == "residual" and self.sign == "absolute":
+            return np.abs(z)
+        return np.maximum(-z if self.sign == "dark" else z, 0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Normative(ABC):
+    """What healthy people show.
+
+    Attributes:
+        options: how it was made.
+        likeness: how like healthy ones the least like of the healthy scans is, in -1 .. 1.
+    """
+
+    ARRAYS: ClassVar[tuple[str, ...]]
+    """What is kept among a detector's weights."""
+    options: NormativeOptions
+    likeness: Any
+
+    @abstractmethod
+    def likeness_of(self, scan: Scan) -> float:
+        """How like healthy ones a prepared scan is: a correlation, in -1 .. 1."""
+
+    @abstractmethod
+    def map(self, scan: Scan, anomaly: Volume, healthy: Volume | None) -> Volume:
+        """Deviations of the wanted sign in healthy standard deviations, >= 0, 0 where unknown.
+
+        Args:
+            scan: as prepared for the detector.
+            anomaly: the method's own map of it.
+            healthy: its healthy counterpart, where the method gives one.
+
+        Raises:
+            DataError: a scan on another grid.
+        """
+
+    def check_contrast(self, scan: Scan, who: str) -> float:
+        """How like healthy ones a prepared scan is, in -1 .. 1.
+
+        Raises:
+            DataError: so little that it must be of another contrast, or badly aligned.
+        """
+        found = self.likeness_of(scan)
+        if found < float(self.likeness) - SLACK:
+            raise DataError(
+                f"{scan.subject}: does not look like the {scan.modality} scans that detector {who} "
+                f"knows (correlation {found:.2f} with their mean, theirs is {self.likeness:.2f} or "
+                "more): another contrast, no brain, or badly aligned; choose another detector, or "
+                "force it"
+            )
+        return found
+
+    def state(self) -> dict[str, Tensor]:
+        """Its arrays, to be kept among the weights."""
+        return {
+            f"{PREFIX}{name}": torch.from_numpy(np.array(getattr(self, name)))
+            for name in self.ARRAYS
+        }
+
+
+class Normer(ABC):
+    """Takes what is compared of healthy scans one at a time, then gives the model."""
+
+    @abstractmethod
+    def add(self, value: Volume, scan: Scan) -> None:
+        """Count one healthy scan where it has brain; ``value`` is what is compared."""
+
+    @abstractmethod
+    def finish(self) -> Normative:
+        """The model of all scans so far.
+
+        Raises:
+            DataError: too few healthy scans or slices.
+        """
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's; 0 where either is constant or there are fewer than two values."""
+    if one.size < 2 or not (one.std() > 0 and other.std() > 0):
+        return 0.0
+    return float(np.corrcoef(one, other)[0, 1])

@@ -1,0 +1,108 @@
+"""What healthy people show at each place of an aligned grid, in mean and standard deviation."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy import ndimage
+
+from brainuad.encoding import brain_of
+from brainuad.normative_model import Normative, NormativeOptions, Normer, correlation
+from brainuad.scan import Scan
+from brainuad.types import DataError, Volume
+
+
+class PlaceNormer(Normer):
+    """Takes what is compared of healthy scans one at a time (Welford); keeps the scans as well."""
+
+    def __init__(self, options: NormativeOptions, shape: tuple[int, ...]):
+        self.options = options
+        self.count = np.zeros(shape)
+        self.mean = np.zeros(shape)
+        self.squares = np.zeros(shape)
+        self.image = np.zeros(shape)
+        self.scans: list[Scan] = []
+
+    def add(self, value: Volume, scan: Scan) -> None:
+        """Count one healthy scan where it has brain; ``value`` is what is compared."""
+        brain = brain_of(scan)
+        self.count += brain
+        step = np.where(brain, value - self.mean, 0)
+        self.mean += step / np.maximum(self.count, 1)
+        self.squares += step * (value - self.mean)
+        self.image += np.where(brain, scan.voxels - self.image, 0) / np.maximum(self.count, 1)
+        self.scans.append(scan)
+
+    def finish(self) -> "PlaceNormative":
+        """The model of all scans so far.
+
+        Mean and squared deviation of a place are those of its surroundings, weighted by the number
+        of healthy brains there.
+
+        Raises:
+            DataError: fewer scans than ``minimum_count``.
+        """
+        o = self.options
+        if self.count.max() < o.minimum_count:
+            raise DataError(
+                f"normative: made of {int(self.count.max())} healthy scans, but minimum_count is "
+                f"{o.minimum_count}; give more scans or lower it"
+            )
+        mean = self._around(self.mean)
+        apart = self.squares / np.maximum(self.count, 1) + (self.mean - mean) ** 2
+        deviation = np.sqrt(self._around(apart))
+        covered = self.count >= o.minimum_count
+        image = np.where(covered, self.image, 0).astype(np.float16)
+        return PlaceNormative(
+            options=o,
+            mean=np.where(covered, mean, 0).astype(np.float16),
+            deviation=np.where(covered, deviation, -1).astype(np.float16),
+            image=image,
+            likeness=np.float32(min(likeness(scan, image) for scan in self.scans)),
+        )
+
+    def _around(self, value: np.ndarray) -> np.ndarray:
+        sigma = self.options.smooth_px
+        if sigma == 0:
+            return value
+        weight = ndimage.gaussian_filter(self.count, sigma, mode="constant")
+        total = ndimage.gaussian_filter(value * self.count, sigma, mode="constant")
+        return total / np.maximum(weight, 1e-6)
+
+
+def likeness(scan: Scan, image: np.ndarray) -> float:
+    """Correlation of a scan with an image, over the brain of the scan that the image knows."""
+    known = brain_of(scan) & (image > 0)
+    return correlation(scan.voxels[known], image[known].astype(np.float32))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PlaceNormative(Normative):
+    """What healthy people show at each place.
+
+    Attributes:
+        mean: of what is compared.
+        deviation: standard deviation of the same; < 0 where too few healthy people have brain.
+        image: mean of the scans themselves, which ``likeness`` is a correlation with.
+    """
+
+    ARRAYS: ClassVar[tuple[str, ...]] = ("mean", "deviation", "image", "likeness")
+    mean: np.ndarray
+    deviation: np.ndarray
+    image: np.ndarray
+
+    def likeness_of(self, scan: Scan) -> float:
+        """Correlation with the mean of the healthy scans."""
+        return likeness(scan, self.image)
+
+    def map(self, scan: Scan, anomaly: Volume, healthy: Volume | None) -> Volume:
+        """Deviations from the same place in healthy people."""
+        if scan.voxels.shape != self.mean.shape:
+            raise DataError(
+                f"{scan.subject}: has shape {scan.voxels.shape}, healthy people are known on "
+                f"{self.mean.shape}; prepare it with the detector's recipe"
+            )
+        o, deviation = self.options, self.deviation.astype(np.float32)
+        value = o.compared(scan, anomaly, healthy) - self.mean.astype(np.float32)
+        sided = o.sided(value / np.sqrt(deviation**2 + np.float32(o.floor) ** 2))
+        return np.where(brain_of(scan) & (deviation >= 0), sided, 0).astype(np.float32)
