@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brainuad.normative import NormativeOptions, split_state
+from brainuad.normative import NormativeOptions, normer, split_state
 from brainuad.normative_place import PlaceNormative, PlaceNormer
 from brainuad.scan import Scan
 from brainuad.types import DataError, UsageError
@@ -26,7 +26,7 @@ def scan(voxels, brain=None):
 def model(values, options=PLAIN, brains=None):
     normer = PlaceNormer(options, values[0].shape)
     for n, value in enumerate(values):
-        normer.add(value, scan(np.abs(value), None if brains is None else brains[n]))
+        normer.add(value[None], scan(np.abs(value), None if brains is None else brains[n]))
     return normer.finish()
 
 
@@ -116,6 +116,30 @@ def test_smoothing_shares_deviation_among_neighbours_and_keeps_a_constant():
     assert np.allclose(constant.deviation, 0, atol=1e-3)
 
 
+def test_a_blur_keeps_what_shifts_together_and_takes_grain_away():
+    rng = np.random.default_rng(11)
+    shape = (15, 15, 15)
+    grain = rng.choice([-0.3, 0.3], shape).astype(np.float32)
+    lesion = np.zeros(shape, np.float32)
+    lesion[4:11, 4:11, 4:11] = 0.3
+    options = changed(blur_px=1.5)
+    noisy, shifted = (
+        options.compared(scan(np.full(shape, 0.5) + v), np.zeros(shape), np.full(shape, 0.5))[0]
+        for v in (grain, lesion)
+    )
+    assert np.abs(noisy[3:12, 3:12, 3:12]).max() < 0.1
+    assert shifted[7, 7, 7] > 0.25
+
+
+def test_against_nearest_slices_nothing_is_blurred_from_one_slice_into_another():
+    values = np.zeros((7, 7, 3), np.float32)
+    values[:, :, 1] = 1
+    options = changed(blur_px=2.0, nearest=5)
+    found = options.compared(scan(values), values, np.zeros_like(values))[0]
+    assert (found[:, :, [0, 2]] == 0).all()
+    assert found[3, 3, 1] > 0.8
+
+
 def test_the_scans_are_chosen_evenly():
     names = tuple(f"{i:02d}" for i in range(10))
     assert changed(scans=5).chosen(names) == ("00", "02", "04", "06", "08")
@@ -145,9 +169,10 @@ def test_weights_that_do_not_fit_the_settings_are_refused():
     ("options", "message"),
     [
         ({"median": 4}, "must be odd or 0, got 4"),
-        ({"floor": 0.0}, "floor 0.0"),
-        ({"floor": float("nan")}, "floor nan"),
-        ({"smooth_px": -1.0}, "smooth_px -1.0"),
+        ({"floor": 0.0}, "normative.floor: is 0.0"),
+        ({"floor": float("nan")}, "normative.floor: is nan"),
+        ({"smooth_px": -1.0}, "normative.smooth_px: is -1.0"),
+        ({"blur_px": float("nan")}, "normative.blur_px: is nan"),
         ({"minimum_count": 1}, "minimum_count 1 of 60"),
         ({"minimum_count": 61}, "minimum_count 61 of 60"),
         ({"of": "map", "sign": "dark"}, "has no meaning for a map"),
@@ -188,7 +213,7 @@ def test_the_mean_image_and_the_least_likeness_are_those_of_the_scans():
     scans = people(8, np.random.default_rng(9))
     normer = PlaceNormer(PLAIN, SHAPE)
     for one in scans:
-        normer.add(np.zeros(SHAPE, np.float32), one)
+        normer.add(np.zeros((1, *SHAPE), np.float32), one)
     made = normer.finish()
     mean = np.mean([s.voxels for s in scans], 0)
     assert np.allclose(made.image, mean, atol=1e-3)
@@ -200,7 +225,7 @@ def test_another_contrast_is_refused_and_the_same_is_not():
     rng = np.random.default_rng(10)
     normer = PlaceNormer(PLAIN, SHAPE)
     for one in people(8, rng):
-        normer.add(np.zeros(SHAPE, np.float32), one)
+        normer.add(np.zeros((1, *SHAPE), np.float32), one)
     made = normer.finish()
     same = people(1, rng)[0]
     assert made.check_contrast(same, "d") > made.likeness - 0.1
@@ -208,3 +233,63 @@ def test_another_contrast_is_refused_and_the_same_is_not():
         made.check_contrast(scan(1 - same.voxels), "d")
     with pytest.raises(DataError, match=r"correlation 0\.00"):
         made.check_contrast(scan(np.full(SHAPE, 0.5)), "d")
+
+
+# The scan given its healthy counterpart
+
+GIVEN = NormativeOptions(
+    of="conditional", median=0, smooth_px=0.0, floor=1e-6, minimum_count=2, scans=400
+)
+
+
+def given_model(slope, noise, n=400, options=GIVEN):
+    """Scans that are ``slope`` times their counterpart, and noise."""
+    rng = np.random.default_rng(12)
+    made = normer(options, SHAPE)
+    for _ in range(n):
+        healthy = rng.normal(0.5, 0.1, SHAPE)
+        x = 0.2 + slope * healthy + rng.normal(0, noise, SHAPE)
+        made.add(np.stack([x, healthy]).astype(np.float32), scan(x))
+    return made.finish()
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.4, 0.8])
+def test_what_the_counterpart_explains_is_not_unusual_and_the_rest_counts_in_its_own_unit(slope):
+    made = given_model(slope, noise=0.05)
+    healthy = np.full(SHAPE, 0.9, np.float32)  # four standard deviations from the mean
+    for off in (0.0, 3.0):
+        x = (0.2 + slope * healthy - off * 0.05).astype(np.float32)
+        found = made.map(scan(x), np.zeros(SHAPE, np.float32), healthy)
+        # Slope and deviation are estimated from 400: errors of some per cent, times four.
+        assert abs(float(np.median(found)) - off) < 0.35
+    assert np.median(made.slope) == pytest.approx(slope, abs=0.05)
+
+
+def test_slopes_stay_between_nothing_and_the_whole_counterpart():
+    assert (given_model(-0.7, noise=0.01).slope == 0).all()
+    assert (given_model(1.8, noise=0.01).slope == 1).all()
+
+
+def test_where_all_counterparts_are_alike_the_scan_itself_is_compared():
+    rng = np.random.default_rng(13)
+    scans = rng.normal(0.5, 0.1, (20, *SHAPE)).astype(np.float32)
+    options = changed(of="conditional")
+    made = normer(options, SHAPE)
+    for x in scans:
+        made.add(np.stack([x, np.full(SHAPE, 0.3, np.float32)]), scan(x))
+    new = rng.normal(0.5, 0.2, SHAPE).astype(np.float32)
+    found = made.finish().map(scan(new), np.zeros(SHAPE, np.float32), np.full(SHAPE, 0.6))
+    assert np.allclose(found, np.abs(new - scans.mean(0)) / scans.std(0), rtol=0.02, atol=0.02)
+
+
+def test_a_slope_travels_among_the_weights_and_only_where_there_is_one():
+    made = given_model(0.5, noise=0.05, n=20)
+    _, back = split_state(made.state(), GIVEN)
+    assert np.array_equal(back.slope, made.slope)
+    with pytest.raises(DataError, match="settings ask for a model, the weights hold"):
+        split_state(made.state(), PLAIN)
+
+
+def test_a_scan_cannot_be_compared_given_a_counterpart_that_is_not_there():
+    with pytest.raises(DataError, match="normative.of is conditional, but this method gives no"):
+        GIVEN.compared(scan(np.ones(SHAPE)), np.zeros(SHAPE, np.float32), None)

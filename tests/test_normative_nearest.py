@@ -36,7 +36,7 @@ def fitted(residuals, options=PLAIN, order=("ramp", "bowl")):
         names = order if number % 2 else order[::-1]
         slices = [KINDS[name] + rng.normal(0, 0.01, (SIDE, SIDE)) for name in names]
         value = np.stack([values[name] for name in names], axis=2).astype(np.float32)
-        made.add(value, stack(slices, f"s{number}"))
+        made.add(value[None], stack(slices, f"s{number}"))
     return made.finish()
 
 
@@ -65,6 +65,23 @@ def test_a_slice_is_compared_with_slices_like_it_wherever_they_lie(seed):
         z = (new[:, :, k] - of_kind.mean(0)) / np.hypot(of_kind.std(0, ddof=1), PLAIN.floor)
         # Kept in half precision: the deviation of four is good to a few per cent where it is small.
         assert np.allclose(found[:, :, k], np.abs(z), rtol=0.1, atol=0.1)
+
+
+def test_a_slice_can_be_taken_given_its_counterpart():
+    """Healthy scans follow their counterparts with slope 0.5; who does so too is not unusual."""
+    rng = np.random.default_rng(8)
+    options = changed(of="conditional", nearest=200, minimum_count=100)
+    made = normer(options, (SIDE, SIDE, 1))
+    for number in range(200):
+        healthy = rng.normal(0.5, 0.1, (SIDE, SIDE, 1))
+        x = 0.1 + 0.5 * healthy + rng.normal(0, 0.02, healthy.shape)
+        made.add(np.stack([x, healthy]).astype(np.float32), stack([x[:, :, 0]], f"s{number}"))
+    model = made.finish()
+    healthy = np.full((SIDE, SIDE, 1), 0.8, np.float32)
+    for off in (0.0, 4.0):
+        scan = stack([np.full((SIDE, SIDE), 0.1 + 0.5 * 0.8 + off * 0.02)])
+        found = model.map(scan, np.zeros_like(healthy), healthy)
+        assert abs(float(np.median(found)) - off) < 0.5
 
 
 def test_one_slice_does_not_depend_on_another():
@@ -100,7 +117,7 @@ def test_heads_of_other_sizes_cover_each_other_and_nothing_is_said_outside():
     pattern = np.kron(rng.random((3, 3)), np.ones((4, 4)))
     for number in range(6):
         scan = stack([pattern + rng.normal(0, 0.01, (12, 12))], f"s{number}")
-        made.add(rng.normal(0, 0.05, (12, 12, 1)).astype(np.float32), scan)
+        made.add(rng.normal(0, 0.05, (1, 12, 12, 1)).astype(np.float32), scan)
     brain = np.zeros((12, 12, 1), bool)
     brain[3:9, 2:8] = True
     voxels = np.zeros((12, 12, 1))
@@ -118,7 +135,7 @@ def test_places_that_few_of_the_nearest_cover_are_never_called_anomalous():
     for number in range(4):
         brain = np.ones((SIDE, SIDE, 1), bool)
         brain[2, 2] = number > 0
-        made.add(np.zeros((SIDE, SIDE, 1), np.float32), stack([KINDS["ramp"]], "s", brain))
+        made.add(np.zeros((1, SIDE, SIDE, 1), np.float32), stack([KINDS["ramp"]], "s", brain))
     scan = stack([KINDS["ramp"]])
     found = made.finish().map(scan, np.zeros_like(scan.voxels), np.zeros_like(scan.voxels))
     assert found[2, 2, 0] == 0

@@ -21,13 +21,18 @@ class Around:
 
     Attributes:
         mean: over the images whose brain covers the place; 0 where none does.
-        deviation: their standard deviation (divisor n - 1).
+        covariance: of their channels (channels, channels, *space), divisor n - 1.
         count: how many they are.
     """
 
     mean: Tensor
-    deviation: Tensor
+    covariance: Tensor
     count: Tensor
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation of each channel."""
+        return self.covariance.diagonal(dim1=0, dim2=1).movedim(-1, 0).sqrt()
 
 
 def box_of(brain: Tensor) -> tuple[slice, ...]:
@@ -101,9 +106,10 @@ def closest(place: Tensor, places: Tensor, count: int) -> Tensor:
 
 
 def around(images: Images, covered: Brain) -> Around:
-    """Mean and deviation at each place over the images whose brain covers it."""
+    """Mean and covariance at each place over the images whose brain covers it."""
     weight = covered.to(images.dtype)
     count = weight.sum(0)
     mean = (images * weight).sum(0) / count.clamp(min=1)
-    squares = ((images - mean).square() * weight).sum(0)
-    return Around(mean=mean, deviation=(squares / (count - 1).clamp(min=1)).sqrt(), count=count)
+    apart = (images - mean) * weight
+    products = torch.einsum("na...,nb...->ab...", apart, apart)
+    return Around(mean=mean, covariance=products / (count - 1).clamp(min=1), count=count)

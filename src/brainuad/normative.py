@@ -40,7 +40,7 @@ def split_state(
     """
     own = {name: value for name, value in state.items() if not name.startswith(PREFIX)}
     arrays = {n.removeprefix(PREFIX): v.numpy() for n, v in state.items() if n not in own}
-    if set(arrays) != (set(kind(options).ARRAYS) if options else set()):
+    if set(arrays) != (set(kind(options).arrays(options)) if options else set()):
         raise DataError(
             f"normative: the settings {'ask for a model' if options else 'have none'}, the weights "
             f"hold {sorted(arrays) or 'none'}; fit the detector again"

@@ -2,17 +2,19 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from scipy import ndimage
 from torch import Tensor
 
 from brainuad.difference import Sign
 from brainuad.encoding import brain_of
 from brainuad.postprocess import median
 from brainuad.scan import Scan
-from brainuad.types import DataError, UsageError, Volume
+from brainuad.types import DataError, Mask, UsageError, Volume
 
 PREFIX = "normative."
 """Names of its arrays among a detector's weights start with this."""
@@ -20,17 +22,25 @@ SLACK = 0.2
 """A scan may be less like healthy ones than the least like of these, by this."""
 
 
+Compared = Float[np.ndarray, "values i j k"]
+RIDGE = 1e-5
+"""Added to the variance of healthy counterparts, so that where they are all alike the slope is 0."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class NormativeOptions:
     """How a map is compared with healthy people."""
 
-    of: Literal["residual", "map"] = "residual"
-    """What is compared: the scan minus its healthy counterpart, with its sign, or the method's own
-    map."""
+    of: Literal["residual", "conditional", "map"] = "residual"
+    """What is compared: the scan minus its healthy counterpart, with its sign; the scan given that
+    counterpart, by a regression over healthy people; or the method's own map."""
     sign: Sign = "absolute"
     """Which deviations count: both, only darker, or only brighter; of a ``map`` only higher."""
     median: int = 3
     """Edge in voxels of the median filter before the comparison, odd; 0 or 1 = off."""
+    blur_px: float = 0.0
+    """Standard deviation in voxels of a Gaussian after that median, which keeps the sign: a lesion
+    shifts its voxels one way, noise and grain do not; 0 = off."""
     smooth_px: float = 0.7
     """Standard deviation in voxels of the Gaussian that smooths mean and deviation over places."""
     floor: float = 0.01
@@ -50,11 +60,11 @@ class NormativeOptions:
         """Refuse what cannot be meant."""
         if self.median < 0 or (self.median > 1 and self.median % 2 == 0):
             raise UsageError(f"normative.median: must be odd or 0, got {self.median}; mend it")
-        if not (self.floor > 0 and self.smooth_px >= 0 and np.isfinite(self.floor)):
-            raise UsageError(
-                f"normative: floor {self.floor}, smooth_px {self.smooth_px}; give a floor above 0 "
-                "and a smoothing of at least 0"
-            )
+        if not (self.floor > 0 and np.isfinite(self.floor)):
+            raise UsageError(f"normative.floor: is {self.floor}; give a number above 0")
+        for name in ("blur_px", "smooth_px"):
+            if not (getattr(self, name) >= 0 and np.isfinite(getattr(self, name))):
+                raise UsageError(f"normative.{name}: is {getattr(self, name)}; give 0 or more")
         if not 2 <= self.minimum_count <= self.scans:
             raise UsageError(
                 f"normative: minimum_count {self.minimum_count} of {self.scans} scans; give "
@@ -73,21 +83,33 @@ class NormativeOptions:
                 "out, or compare the residual"
             )
 
-    def compared(self, scan: Scan, anomaly: Volume, healthy: Volume | None) -> Volume:
-        """What is compared with healthy people, after the median; 0 outside the brain.
+    def compared(self, scan: Scan, anomaly: Volume, healthy: Volume | None) -> Compared:
+        """What is compared with healthy people, median and blur done; 0 outside the brain.
+
+        Returns:
+            One volume; for ``conditional`` two, the scan and its healthy counterpart.
 
         Raises:
             DataError: the residual of a method without healthy counterparts.
         """
-        if self.of == "residual" and healthy is None:
+        if self.of != "map" and healthy is None:
             raise DataError(
-                f"{scan.subject}: normative.of is residual, but this method gives no healthy "
+                f"{scan.subject}: normative.of is {self.of}, but this method gives no healthy "
                 "counterpart; set normative.of to map"
             )
+        if healthy is None or self.of == "map":
+            parts = [anomaly]
+        else:
+            parts = [scan.voxels, healthy] if self.of == "conditional" else [scan.voxels - healthy]
         brain = brain_of(scan)
-        value = anomaly if healthy is None or self.of == "map" else scan.voxels - healthy
+        return np.stack([self._filtered(part, brain) for part in parts])
+
+    def _filtered(self, value: np.ndarray, brain: Mask) -> np.ndarray:
         value = np.where(brain, value, 0).astype(np.float32)
-        return median(value, self.median, axial_only=self.nearest is not None) * brain
+        within_slices = self.nearest is not None
+        value = median(value, self.median, axial_only=within_slices)
+        sigma = (self.blur_px, self.blur_px, 0 if within_slices else self.blur_px)
+        return ndimage.gaussian_filter(value, sigma, mode="constant") * brain
 
     def chosen(self, subjects: tuple[str, ...]) -> tuple[str, ...]:
         """Those of the subjects that it is made of."""
@@ -96,7 +118,7 @@ class NormativeOptions:
 
     def sided(self, z: np.ndarray) -> np.ndarray:
         """Of deviations with their sign those that count, >= 0."""
-        if self.of == "residual" and self.sign == "absolute":
+        if self.of != "map" and self.sign == "absolute":
             return np.abs(z)
         return np.maximum(-z if self.sign == "dark" else z, 0)
 
@@ -110,10 +132,13 @@ class Normative(ABC):
         likeness: how like healthy ones the least like of the healthy scans is, in -1 .. 1.
     """
 
-    ARRAYS: ClassVar[tuple[str, ...]]
-    """What is kept among a detector's weights."""
     options: NormativeOptions
     likeness: Any
+
+    @staticmethod
+    @abstractmethod
+    def arrays(options: NormativeOptions) -> tuple[str, ...]:
+        """Names of what is kept among a detector's weights."""
 
     @abstractmethod
     def likeness_of(self, scan: Scan) -> float:
@@ -152,7 +177,7 @@ class Normative(ABC):
         """Its arrays, to be kept among the weights."""
         return {
             f"{PREFIX}{name}": torch.from_numpy(np.array(getattr(self, name)))
-            for name in self.ARRAYS
+            for name in self.arrays(self.options)
         }
 
 
@@ -160,8 +185,8 @@ class Normer(ABC):
     """Takes what is compared of healthy scans one at a time, then gives the model."""
 
     @abstractmethod
-    def add(self, value: Volume, scan: Scan) -> None:
-        """Count one healthy scan where it has brain; ``value`` is what is compared."""
+    def add(self, values: Compared, scan: Scan) -> None:
+        """Count one healthy scan where it has brain; ``values`` is what is compared."""
 
     @abstractmethod
     def finish(self) -> Normative:
@@ -170,6 +195,28 @@ class Normer(ABC):
         Raises:
             DataError: too few healthy scans or slices.
         """
+
+
+def slope_and_variance(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slope of the first value on the second, and the variance that remains of the first.
+
+    Slopes are held between 0 and 1: at 0 the counterpart says nothing of the scan, at 1 their
+    difference is what counts. Of one value there is no slope (0), and its variance remains.
+
+    Args:
+        covariance: (1, 1, ...) or (2, 2, ...).
+    """
+    own = covariance[0, 0]
+    if len(covariance) == 1:
+        return np.zeros_like(own), own
+    both, other = covariance[0, 1], covariance[1, 1]
+    slope = np.clip(both / (other + RIDGE), 0, 1)
+    return slope, np.maximum(own - 2 * slope * both + slope**2 * other, 0)
+
+
+def along(values: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """The first value less the slope times the second, where there is one."""
+    return values[0] if len(values) == 1 else values[0] - slope * values[1]
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:

@@ -6,7 +6,6 @@ For stacks whose slices lie at any height, and for single slices: nothing needs 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,19 +13,27 @@ from torch import Tensor
 
 from brainuad import nearest
 from brainuad.nearest import Around
-from brainuad.normative_model import Normative, NormativeOptions, Normer, correlation
+from brainuad.normative_model import (
+    Compared,
+    Normative,
+    NormativeOptions,
+    Normer,
+    along,
+    correlation,
+    slope_and_variance,
+)
 from brainuad.scan import Scan
 from brainuad.slices import join, split
 from brainuad.smooth import gaussian_blur
 from brainuad.types import Brain, DataError, Images, Volume
 
 
-def slices_of(scan: Scan, value: Volume) -> tuple[Images, Images, Brain]:
-    """Slices of a scan, what is compared of them, and where they show brain; all stretched."""
+def slices_of(scan: Scan, values: Compared) -> tuple[Images, Images, Brain]:
+    """Slices of a scan, what is compared of them (channels), and their brains; all stretched."""
     pieces = split(scan)
     x, covered = nearest.stretched(pieces.x, pieces.brain)
-    values, _ = nearest.stretched(split(replace(scan, voxels=value)).x, pieces.brain)
-    return x, values, covered
+    parts = torch.cat([split(replace(scan, voxels=value)).x for value in values], dim=1)
+    return x, nearest.stretched(parts, pieces.brain)[0], covered
 
 
 class NearestNormer(Normer):
@@ -37,11 +44,11 @@ class NearestNormer(Normer):
         self.parts: list[tuple[Images, Images, Brain]] = []
         self.scans: list[int] = []
 
-    def add(self, value: Volume, scan: Scan) -> None:
-        """Keep the slices of one healthy scan; ``value`` is what is compared."""
-        x, values, covered = slices_of(scan, value)
+    def add(self, values: Compared, scan: Scan) -> None:
+        """Keep the slices of one healthy scan; ``values`` is what is compared."""
+        x, parts, covered = slices_of(scan, values)
         self.scans += [len(self.parts)] * len(x)
-        self.parts.append((x.half(), values.half(), covered))
+        self.parts.append((x.half(), parts.half(), covered))
 
     def finish(self) -> "NearestNormative":
         """The model of all slices so far.
@@ -86,25 +93,22 @@ class NearestNormative(Normative):
 
     Attributes:
         images: healthy slices, (slices, 1, i, j), the box around each brain stretched.
-        values: what is compared of them, in the same place.
+        values: what is compared of them, in the same place, (slices, values, i, j).
         covered: where they show brain.
         centre: their mean, flat; see :func:`~brainuad.nearest.principal_axes`.
         axes: their principal axes.
     """
 
-    ARRAYS: ClassVar[tuple[str, ...]] = (
-        "images",
-        "values",
-        "covered",
-        "centre",
-        "axes",
-        "likeness",
-    )
     images: np.ndarray
     values: np.ndarray
     covered: np.ndarray
     centre: np.ndarray
     axes: np.ndarray
+
+    @staticmethod
+    def arrays(options: NormativeOptions) -> tuple[str, ...]:
+        """The same for all options."""
+        return ("images", "values", "covered", "centre", "axes", "likeness")
 
     @cached_property
     def places(self) -> Tensor:
@@ -129,7 +133,7 @@ class NearestNormative(Normative):
         return torch.arange(len(self.images))
 
     def around(self, values: np.ndarray, numbers: Tensor) -> Around:
-        """Mean and deviation of some of the healthy slices, where they show brain."""
+        """Mean and covariance of some of the healthy slices, where they show brain."""
         kept = numbers.numpy()
         covered = torch.from_numpy(self.covered[kept])
         return nearest.around(torch.from_numpy(values[kept]).float(), covered)
@@ -146,7 +150,7 @@ class NearestNormative(Normative):
     def likeness_of(self, scan: Scan) -> float:
         """As of healthy people among each other; a grid of another size is like nothing."""
         self._check_grid(scan)
-        x, _, covered = slices_of(scan, scan.voxels)
+        x, _, covered = slices_of(scan, scan.voxels[None])
         return self.likeness_in(x, covered, self.everyone)
 
     def _check_grid(self, scan: Scan) -> None:
@@ -172,10 +176,8 @@ class NearestNormative(Normative):
     def _deviations(self, value: Tensor, close: Tensor) -> Tensor:
         """One stretched slice in healthy standard deviations of the wanted sign."""
         o, there = self.options, self.around(self.values, close)
-        mean, square = (
-            gaussian_blur(part[None], o.smooth_px)[0]
-            for part in (there.mean, there.deviation.square())
-        )
-        z = (value - mean) / (square + o.floor**2).sqrt()
-        sided = torch.from_numpy(o.sided(z.numpy()))
-        return torch.where(there.count >= o.minimum_count, sided, 0)
+        mean = gaussian_blur(there.mean[None], o.smooth_px)[0]
+        covariance = gaussian_blur(there.covariance, o.smooth_px)
+        slope, variance = slope_and_variance(covariance.numpy())
+        z = along((value - mean).numpy(), slope) / np.sqrt(variance + np.float32(o.floor) ** 2)
+        return torch.where(there.count >= o.minimum_count, torch.from_numpy(o.sided(z)), 0)

@@ -1,13 +1,20 @@
 """What healthy people show at each place of an aligned grid, in mean and standard deviation."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
 from brainuad.encoding import brain_of
-from brainuad.normative_model import Normative, NormativeOptions, Normer, correlation
+from brainuad.normative_model import (
+    Compared,
+    Normative,
+    NormativeOptions,
+    Normer,
+    along,
+    correlation,
+    slope_and_variance,
+)
 from brainuad.scan import Scan
 from brainuad.types import DataError, Volume
 
@@ -18,26 +25,27 @@ class PlaceNormer(Normer):
     def __init__(self, options: NormativeOptions, shape: tuple[int, ...]):
         self.options = options
         self.count = np.zeros(shape)
-        self.mean = np.zeros(shape)
-        self.squares = np.zeros(shape)
+        values = 2 if options.of == "conditional" else 1
+        self.mean = np.zeros((values, *shape))
+        self.products = np.zeros((values, values, *shape))
         self.image = np.zeros(shape)
         self.scans: list[Scan] = []
 
-    def add(self, value: Volume, scan: Scan) -> None:
-        """Count one healthy scan where it has brain; ``value`` is what is compared."""
+    def add(self, values: Compared, scan: Scan) -> None:
+        """Count one healthy scan where it has brain; ``values`` is what is compared."""
         brain = brain_of(scan)
         self.count += brain
-        step = np.where(brain, value - self.mean, 0)
+        step = np.where(brain, values - self.mean, 0)
         self.mean += step / np.maximum(self.count, 1)
-        self.squares += step * (value - self.mean)
+        self.products += step[:, None] * (values - self.mean)[None]
         self.image += np.where(brain, scan.voxels - self.image, 0) / np.maximum(self.count, 1)
         self.scans.append(scan)
 
     def finish(self) -> "PlaceNormative":
         """The model of all scans so far.
 
-        Mean and squared deviation of a place are those of its surroundings, weighted by the number
-        of healthy brains there.
+        Means and covariances of a place are those of its surroundings, weighted by the number of
+        healthy brains there.
 
         Raises:
             DataError: fewer scans than ``minimum_count``.
@@ -48,15 +56,18 @@ class PlaceNormer(Normer):
                 f"normative: made of {int(self.count.max())} healthy scans, but minimum_count is "
                 f"{o.minimum_count}; give more scans or lower it"
             )
-        mean = self._around(self.mean)
-        apart = self.squares / np.maximum(self.count, 1) + (self.mean - mean) ** 2
-        deviation = np.sqrt(self._around(apart))
+        mean = np.stack([self._around(part) for part in self.mean])
+        off = self.mean - mean
+        apart = self.products / np.maximum(self.count, 1) + off[:, None] * off[None]
+        covariance = np.stack([[self._around(part) for part in row] for row in apart])
+        slope, variance = slope_and_variance(covariance)
         covered = self.count >= o.minimum_count
         image = np.where(covered, self.image, 0).astype(np.float16)
         return PlaceNormative(
             options=o,
-            mean=np.where(covered, mean, 0).astype(np.float16),
-            deviation=np.where(covered, deviation, -1).astype(np.float16),
+            mean=np.where(covered, along(mean, slope), 0).astype(np.float16),
+            slope=np.where(covered, slope, 0).astype(np.float16),
+            deviation=np.where(covered, np.sqrt(variance), -1).astype(np.float16),
             image=image,
             likeness=np.float32(min(likeness(scan, image) for scan in self.scans)),
         )
@@ -82,14 +93,21 @@ class PlaceNormative(Normative):
 
     Attributes:
         mean: of what is compared.
+        slope: of the scan on its healthy counterpart; 0 unless the scan is taken given that.
         deviation: standard deviation of the same; < 0 where too few healthy people have brain.
         image: mean of the scans themselves, which ``likeness`` is a correlation with.
     """
 
-    ARRAYS: ClassVar[tuple[str, ...]] = ("mean", "deviation", "image", "likeness")
     mean: np.ndarray
     deviation: np.ndarray
     image: np.ndarray
+    slope: np.ndarray = field(default_factory=lambda: np.zeros(()))
+
+    @staticmethod
+    def arrays(options: NormativeOptions) -> tuple[str, ...]:
+        """The slope only where there is one."""
+        slope = ("slope",) if options.of == "conditional" else ()
+        return ("mean", "deviation", "image", "likeness", *slope)
 
     def likeness_of(self, scan: Scan) -> float:
         """Correlation with the mean of the healthy scans."""
@@ -103,6 +121,7 @@ class PlaceNormative(Normative):
                 f"{self.mean.shape}; prepare it with the detector's recipe"
             )
         o, deviation = self.options, self.deviation.astype(np.float32)
-        value = o.compared(scan, anomaly, healthy) - self.mean.astype(np.float32)
+        values = o.compared(scan, anomaly, healthy)
+        value = along(values, self.slope.astype(np.float32)) - self.mean.astype(np.float32)
         sided = o.sided(value / np.sqrt(deviation**2 + np.float32(o.floor) ** 2))
         return np.where(brain_of(scan) & (deviation >= 0), sided, 0).astype(np.float32)
