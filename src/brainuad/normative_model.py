@@ -24,7 +24,7 @@ SLACK = 0.2
 
 Compared = Float[np.ndarray, "values i j k"]
 RIDGE = 1e-5
-"""Added to the variance of healthy counterparts, so that where they are all alike the slope is 0."""
+"""Added to the variance of the counterparts, so that where they are all alike the slope is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +65,26 @@ class NormativeOptions:
         for name in ("blur_px", "smooth_px"):
             if not (getattr(self, name) >= 0 and np.isfinite(getattr(self, name))):
                 raise UsageError(f"normative.{name}: is {getattr(self, name)}; give 0 or more")
-        if not 2 <= self.minimum_count <= self.scans:
-            raise UsageError(
-                f"normative: minimum_count {self.minimum_count} of {self.scans} scans; give "
-                "numbers of at least 2, the count not above the scans"
-            )
-        if self.nearest is not None and self.nearest < self.minimum_count:
-            raise UsageError(
-                f"normative.nearest: is {self.nearest}, below minimum_count {self.minimum_count}, "
-                "so nothing could be anomalous; raise it"
-            )
-        if self.components < 1:
-            raise UsageError(f"normative.components: is {self.components}; give 1 or more")
+        self._check_counts()
         if self.of == "map" and self.sign != "absolute":
             raise UsageError(
                 "normative.sign: has no meaning for a map, which is only ever too high; leave it "
                 "out, or compare the residual"
             )
+
+    def _check_counts(self) -> None:
+        if self.nearest is not None and self.nearest < self.minimum_count:
+            raise UsageError(
+                f"normative.nearest: is {self.nearest}, below minimum_count {self.minimum_count}, "
+                "so nothing could be anomalous; raise it"
+            )
+        if self.minimum_count < 2 or (self.nearest is None and self.minimum_count > self.scans):
+            raise UsageError(
+                f"normative: minimum_count {self.minimum_count} of {self.scans} scans; give "
+                "numbers of at least 2, the count not above the scans"
+            )
+        if self.components < 1:
+            raise UsageError(f"normative.components: is {self.components}; give 1 or more")
 
     def compared(self, scan: Scan, anomaly: Volume, healthy: Volume | None) -> Compared:
         """What is compared with healthy people, median and blur done; 0 outside the brain.
