@@ -28,7 +28,7 @@ from brainuad.smooth import gaussian_blur
 from brainuad.types import Brain, DataError, Images, Volume
 
 
-def slices_of(scan: Scan, values: Compared) -> tuple[Images, Images, Brain]:
+def slices_of(scan: Scan, values: Compared) -> tuple[Images, Tensor, Brain]:
     """Slices of a scan, what is compared of them (channels), and their brains; all stretched."""
     pieces = split(scan)
     x, covered = nearest.stretched(pieces.x, pieces.brain)
@@ -41,7 +41,7 @@ class NearestNormer(Normer):
 
     def __init__(self, options: NormativeOptions):
         self.options = options
-        self.parts: list[tuple[Images, Images, Brain]] = []
+        self.parts: list[tuple[Images, Tensor, Brain]] = []
         self.scans: list[int] = []
 
     def add(self, values: Compared, scan: Scan) -> None:
