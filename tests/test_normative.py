@@ -172,6 +172,7 @@ def test_weights_that_do_not_fit_the_settings_are_refused():
         ({"floor": 0.0}, "normative.floor: is 0.0"),
         ({"floor": float("nan")}, "normative.floor: is nan"),
         ({"smooth_px": -1.0}, "normative.smooth_px: is -1.0"),
+        ({"ridge": 0.0}, "normative.ridge: is 0.0"),
         ({"blur_px": float("nan")}, "normative.blur_px: is nan"),
         ({"minimum_count": 1}, "minimum_count 1 of 60"),
         ({"minimum_count": 61}, "minimum_count 61 of 60"),
@@ -280,6 +281,15 @@ def test_where_all_counterparts_are_alike_the_scan_itself_is_compared():
     new = rng.normal(0.5, 0.2, SHAPE).astype(np.float32)
     found = made.finish().map(scan(new), np.zeros(SHAPE, np.float32), np.full(SHAPE, 0.6))
     assert np.allclose(found, np.abs(new - scans.mean(0)) / scans.std(0), rtol=0.02, atol=0.02)
+
+
+def test_a_large_ridge_leaves_the_scan_itself():
+    huge = NormativeOptions(**{**vars_of(GIVEN), "ridge": 1e6})
+    assert (given_model(0.8, noise=0.05, options=huge).slope < 1e-3).all()
+
+
+def vars_of(options):
+    return {name: getattr(options, name) for name in options.__dataclass_fields__}
 
 
 def test_a_slope_travels_among_the_weights_and_only_where_there_is_one():

@@ -23,8 +23,6 @@ SLACK = 0.2
 
 
 Compared = Float[np.ndarray, "values i j k"]
-RIDGE = 1e-5
-"""Added to the variance of the counterparts, so that where they are all alike the slope is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +44,9 @@ class NormativeOptions:
     floor: float = 0.01
     """Added to the deviation as a root of the sum of squares, in the unit of what is compared, so
     that places where healthy people are all alike do not shout; > 0."""
+    ridge: float = 1e-5
+    """Of ``conditional``: added to the variance of the counterparts, > 0; the larger, the less a
+    counterpart counts that varies little among healthy people, up to not at all."""
     minimum_count: int = 10
     """Voxels inside fewer healthy brains than this are never called anomalous."""
     scans: int = 60
@@ -60,8 +61,9 @@ class NormativeOptions:
         """Refuse what cannot be meant."""
         if self.median < 0 or (self.median > 1 and self.median % 2 == 0):
             raise UsageError(f"normative.median: must be odd or 0, got {self.median}; mend it")
-        if not (self.floor > 0 and np.isfinite(self.floor)):
-            raise UsageError(f"normative.floor: is {self.floor}; give a number above 0")
+        for name in ("floor", "ridge"):
+            if not (getattr(self, name) > 0 and np.isfinite(getattr(self, name))):
+                raise UsageError(f"normative.{name}: is {getattr(self, name)}; give more than 0")
         for name in ("blur_px", "smooth_px"):
             if not (getattr(self, name) >= 0 and np.isfinite(getattr(self, name))):
                 raise UsageError(f"normative.{name}: is {getattr(self, name)}; give 0 or more")
@@ -200,7 +202,7 @@ class Normer(ABC):
         """
 
 
-def slope_and_variance(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def slope_and_variance(covariance: np.ndarray, ridge: float) -> tuple[np.ndarray, np.ndarray]:
     """Slope of the first value on the second, and the variance that remains of the first.
 
     Slopes are held between 0 and 1: at 0 the counterpart says nothing of the scan, at 1 their
@@ -208,12 +210,13 @@ def slope_and_variance(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Args:
         covariance: (1, 1, ...) or (2, 2, ...).
+        ridge: added to the variance of the second.
     """
     own = covariance[0, 0]
     if len(covariance) == 1:
         return np.zeros_like(own), own
     both, other = covariance[0, 1], covariance[1, 1]
-    slope = np.clip(both / (other + RIDGE), 0, 1)
+    slope = np.clip(both / (other + np.float32(ridge)), 0, 1)
     return slope, np.maximum(own - 2 * slope * both + slope**2 * other, 0)
 
 

@@ -178,6 +178,6 @@ class NearestNormative(Normative):
         o, there = self.options, self.around(self.values, close)
         mean = gaussian_blur(there.mean[None], o.smooth_px)[0]
         covariance = gaussian_blur(there.covariance, o.smooth_px)
-        slope, variance = slope_and_variance(covariance.numpy())
+        slope, variance = slope_and_variance(covariance.numpy(), o.ridge)
         z = along((value - mean).numpy(), slope) / np.sqrt(variance + np.float32(o.floor) ** 2)
         return torch.where(there.count >= o.minimum_count, torch.from_numpy(o.sided(z)), 0)

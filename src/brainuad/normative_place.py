@@ -60,7 +60,7 @@ class PlaceNormer(Normer):
         off = self.mean - mean
         apart = self.products / np.maximum(self.count, 1) + off[:, None] * off[None]
         covariance = np.stack([[self._around(part) for part in row] for row in apart])
-        slope, variance = slope_and_variance(covariance)
+        slope, variance = slope_and_variance(covariance, o.ridge)
         covered = self.count >= o.minimum_count
         image = np.where(covered, self.image, 0).astype(np.float16)
         return PlaceNormative(
