@@ -97,10 +97,30 @@ def test_a_detector_compares_its_residuals_with_those_of_the_fitted_scans(store,
         for s in store.subjects
     ]
     scans = [store.scan(s) for s in store.subjects]
-    values = [options.compared(s, m.anomaly, m.healthy) for s, m in zip(scans, maps, strict=True)]
+    values = [
+        options.compared(s, m.anomaly, m.healthy)[0] for s, m in zip(scans, maps, strict=True)
+    ]
     brains = np.stack([s.brain for s in scans])
     inside = np.where(brains.all(0), np.mean(values, 0), 0)
     assert np.allclose(normed.normative.mean[brains.all(0)], inside[brains.all(0)], atol=2e-3)
+
+
+@pytest.mark.parametrize("nearest", [None, 3])
+def test_a_scan_taken_given_its_counterpart_is_judged_the_same_after_loading(
+    nearest, store, detector, tmp_path
+):
+    options = NormativeOptions(
+        of="conditional", minimum_count=2, scans=3, nearest=nearest, components=4
+    )
+    made = Detector.create("dae", preset="tiny", recipe=AS_IS, normative=options)
+    settings = TrainSettings(steps=2, batch_size=4)
+    made.fit(store, settings, work=tmp_path / "work", progress=False)
+    scan = prepared("sub-01")
+    found = made.detect_prepared(scan)
+    again = Detector.load(made.save(tmp_path / "made"))
+    assert np.array_equal(found.anomaly, again.detect_prepared(scan).anomaly)
+    assert found.anomaly.max() > 0
+    assert not np.array_equal(found.anomaly, detector.detect_prepared(scan).anomaly)
 
 
 def test_a_normative_model_is_saved_and_changes_the_map(normed, detector, tmp_path):
