@@ -130,7 +130,7 @@ class NormativeOptions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Normative(ABC):
-    """What healthy people show.
+    """What healthy people show, as learned from the scans of the fit.
 
     Attributes:
         options: how it was made.

@@ -148,7 +148,11 @@ class NearestNormative(Normative):
         return float(np.median(found))
 
     def likeness_of(self, scan: Scan) -> float:
-        """As of healthy people among each other; a grid of another size is like nothing."""
+        """Median correlation of its slices with the mean of those most like each.
+
+        Raises:
+            DataError: slices of another size.
+        """
         self._check_grid(scan)
         x, _, covered = slices_of(scan, scan.voxels[None])
         return self.likeness_in(x, covered, self.everyone)
