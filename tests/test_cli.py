@@ -305,7 +305,7 @@ def test_spread_gives_each_value_its_option():
         (["detect", "-o", "x", "-m", "y"], "Missing option '--input'"),
         (["detect", "-i", "x", "-o", "x", "-m", "y", "--level", "much"], "'much'"),
         (["nothing"], "No such command 'nothing'"),
-        (["fit", "-i", "x", "-o", "y"], "--method: none is given; choose from "),
+        (["fit", "-i", "x", "-o", "y"], "--method: none is given; choose one of "),
         (["fit", "-i", "x", "-o", "y", "--method", "dea"], "method 'dea': unknown; choose from"),
         (["fit", "-i", "x", "-o", "y", "--method", "dae", "--preset", "z"], "unknown preset 'z'"),
         (

@@ -16,6 +16,7 @@ from brainuad.train import TrainSettings
 from brainuad.types import UsageError
 
 RECIPES = {"T1w": "default-t1", "T2w": "default-t2", "FLAIR": "default-flair"}
+NO_METHOD = "--method: none is given; choose"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,9 @@ def resolve(
     """
     given = {name: value for name, value in named.items() if value is not None}
     base = merged(load_yaml(config) if config else {}, given)
+    if base.get("method") is None:
+        missing = f"{config}: names no method; write `method:` and" if config else NO_METHOD
+        raise UsageError(f"{missing} one of {', '.join(method_names())}")
     defaults = defaults_for(base)
     unknown = sorted(set(base) - set(defaults))
     if unknown:
@@ -94,9 +98,7 @@ def resolve(
 
 def defaults_for(base: Mapping[str, Any]) -> dict[str, Any]:
     """Every setting of the chosen method and preset with its default."""
-    method = base.get("method")
-    if method is None:
-        raise UsageError(f"--method: none is given; choose from {', '.join(method_names())}")
+    method = base["method"]
     preset, modality = base.get("preset", "default"), base.get("modality", "T1w")
     options = build(method_class(method).Options, preset_options(method, preset), where=method)
     return {

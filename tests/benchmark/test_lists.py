@@ -166,6 +166,8 @@ def test_a_file_of_settings_that_is_wrong_is_refused(tmp_path: Path):
         Entry.parse("nowhere.yaml")
     with pytest.raises(UsageError, match=r"mine.yaml: unknown setting 'magic'; known: method"):
         Entry.parse(str(settings_file(tmp_path, "{method: dae, magic: 1}")))
+    with pytest.raises(UsageError, match=r"mine.yaml: names no method; write `method:` and one of"):
+        Entry.parse(str(settings_file(tmp_path, "{preset: small}")))
 
 
 @pytest.mark.parametrize(
