@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from brainuad import training_published
 from brainuad.augment import Augment, augment
 from brainuad.denoiser import as_column
 from brainuad.difference import Sign
@@ -138,7 +137,6 @@ class Diffusion(Method):
     space = "pixel"
     stages: ClassVar[Mapping[str, float]] = {"denoiser": 1.0}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
-    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.BEHRENDT
     Options = DiffusionOptions
 
     def __init__(self, options: Any = None):

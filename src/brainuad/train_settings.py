@@ -15,6 +15,7 @@ from brainuad.types import UsageError
 DEFAULT_STEPS = 3000
 Count = Annotated[int, Field(gt=0)]
 Positive = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0)]
 T = TypeVar("T")
 
 
@@ -24,8 +25,8 @@ class TrainSettings:
 
     steps: Count | Mapping[str, Count] | None = None
     """Optimiser steps of each stage, or by stage; 3000 when no end at all is set."""
-    epochs: Count | None = None
-    """Times that each stage sees every image."""
+    epochs: Count | Mapping[str, Count] | None = None
+    """Times that each stage sees every image, or by stage; a stage may have steps instead."""
     time_budget: Annotated[Seconds, Field(gt=0)] | None = None
     """Seconds for all stages together; each gets the share that the method says."""
     batch_size: Count | Mapping[str, Count] = 16
@@ -36,10 +37,10 @@ class TrainSettings:
     """Share of a stage in which the learning rate rises."""
     final_lr: Share = 0.05
     """Learning rate at the end of a stage, as a share of the highest; a cosine leads there."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decay of AdamW."""
-    betas: tuple[Share, Share] = (0.9, 0.99)
-    """Averaging of AdamW: of gradients, of their squares."""
+    weight_decay: Decay | Mapping[str, Decay] = 0.0
+    """Decay of AdamW, or by stage."""
+    betas: tuple[Share, Share] | Mapping[str, tuple[Share, Share]] = (0.9, 0.99)
+    """Averaging of AdamW: of gradients, of their squares; or by stage."""
     ema_decay: Share = 0.999
     """Averaging of the weights; less in the first steps."""
     clip: Positive | None = 1.0
@@ -135,24 +136,35 @@ def plan(
     Raises:
         UsageError: a setting that is given by stage lacks this one.
     """
-    batch_size = min(images, _of_stage(settings.batch_size, stage, "batch_size"))
-    steps = None if settings.steps is None else _of_stage(settings.steps, stage, "steps")
-    if settings.epochs is not None:
-        whole = settings.epochs * (images // batch_size)
-        steps = whole if steps is None else min(steps, whole)
-    if steps is None and settings.time_budget is None:
-        steps = DEFAULT_STEPS
+    given = {name: _of_stage(getattr(settings, name), stage, name) for name in _PER_STAGE}
+    batch_size = min(images, given.pop("batch_size"))
     return Plan(
-        steps=steps,
+        steps=_steps(settings, stage, images // batch_size),
         seconds=_seconds(settings.time_budget, stage, shares),
         batch_size=batch_size,
-        lr=_of_stage(settings.lr, stage, "lr"),
         precision=precision,
+        **given,
         **{name: getattr(settings, name) for name in _TAKEN_OVER},
     )
 
 
-_TAKEN_OVER = ("warmup", "final_lr", "weight_decay", "betas", "ema_decay", "clip", "seed")
+_PER_STAGE = ("batch_size", "lr", "weight_decay", "betas")
+_TAKEN_OVER = ("warmup", "final_lr", "ema_decay", "clip", "seed")
+
+
+def _steps(settings: TrainSettings, stage: str, per_epoch: int) -> int | None:
+    """Steps at which a stage ends; None where only time ends it."""
+    ends = []
+    for given, size in ((settings.steps, 1), (settings.epochs, per_epoch)):
+        value = given.get(stage) if isinstance(given, Mapping) else given
+        ends += [value * size] if value else []
+    if not ends and isinstance(settings.steps, Mapping):
+        _of_stage(settings.steps, stage, "steps")
+    if not ends and isinstance(settings.epochs, Mapping):
+        _of_stage(settings.epochs, stage, "epochs")
+    if not ends and settings.time_budget is None:
+        return DEFAULT_STEPS
+    return min(ends, default=None)
 
 
 def _of_stage(value: T | Mapping[str, T], stage: str, name: str) -> T:

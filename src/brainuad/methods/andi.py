@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from brainuad import training_published
 from brainuad.difference import one_sided
 from brainuad.diffusion import PUBLISHED, SMALL, TINY, Diffusion, DiffusionOptions, Level, Noise
 from brainuad.likelihood import KLScorer
@@ -66,6 +67,7 @@ class Andi(Diffusion):
     title = "ANDi, aggregated normative diffusion"
     paper = "Frotscher et al. 2023, arXiv 2312.01904"
     Options = AndiOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.ANDI
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, "scorer": scored(5), "augment": {}},
         "small": {"net": SMALL, "scorer": scored(20), "augment": {}},

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
+from brainuad import training_published
 from brainuad.diffusion import SMALL, TINY, Level
 from brainuad.inpaint import inpaint
 from brainuad.method import Detection
@@ -69,6 +70,7 @@ class Autoddpm(Reverse):
     title = "AutoDDPM: mask, stitch, re-sample"
     paper = "Bercea et al. 2023, ICML-IMLH, arXiv 2305.19643"
     Options = AutoddpmOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.AUTODDPM
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, **OURS},
         "small": {"net": SMALL, **SMALL_OURS},

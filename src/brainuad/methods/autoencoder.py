@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from brainuad import training_published
 from brainuad.augment import augment
 from brainuad.compact import CodeKind, Compact, CompactOptions
 from brainuad.method import Batch, Batches, Minimise
@@ -37,6 +38,7 @@ class Autoencoder(Reconstruction):
     stages: ClassVar[Mapping[str, float]] = {"autoencoder": 1.0}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = AutoencoderOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.COMPACT
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"augment": {}},
         "spatial": {"latent": "spatial", "augment": {}},

@@ -95,10 +95,7 @@ class Cddpm(Drawn):
     title = "cDDPM, conditioned diffusion"
     paper = "Behrendt et al. 2025, Comput. Biol. Med. 186:109660, arXiv 2312.04215"
     stages: ClassVar[Mapping[str, float]] = {"pretrain": 0.15, "denoiser": 0.85}
-    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        **training_published.BEHRENDT,
-        "mhd": training_published.BEHRENDT["code"],
-    }
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.CDDPM
     Options = CddpmOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": OURS,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from brainuad import training_published
 from brainuad.augment import augment
 from brainuad.method import Batch, Batches, Minimise
 from brainuad.networks import DenoisingUNetOptions, denoising_unet
@@ -47,6 +48,7 @@ class Dae(Reconstruction):
     stages: ClassVar[Mapping[str, float]] = {"denoise": 1.0}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = DaeOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.DAE
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": OURS,
         "dark": {**OURS, "sign": "dark"},

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import Field
 
+from brainuad import training_published
 from brainuad.diffusion import PUBLISHED, SMALL, TINY
 from brainuad.restoration import Drawn, DrawnOptions
 from brainuad.sample import euler
@@ -73,6 +74,10 @@ class Ddpm(Drawn):
     title = "DDPM, noise on the whole slice"
     paper = "Wyatt et al. 2022, CVPRW; Behrendt et al. 2023, MIDL, arXiv 2303.03758"
     Options = DdpmOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        **training_published.BEHRENDT,
+        **training_published.ANODDPM,
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, "augment": {}},
         "small": {"net": SMALL, "augment": {}},

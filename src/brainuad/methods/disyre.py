@@ -9,6 +9,7 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
+from brainuad import training_published
 from brainuad.augment import Augment, augment
 from brainuad.corrupt import BlobLaw, blobs
 from brainuad.difference import Residual, Sign, check_residual, residual
@@ -93,6 +94,7 @@ class Disyre(Method):
     stages: ClassVar[Mapping[str, float]] = {"restore": 1.0}
     train_with: ClassVar[Mapping[str, Any]] = {"lr": 1e-3}
     Options = DisyreOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.DISYRE
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, "augment": {}},
         "small": {"net": SMALL, "augment": {}},

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from brainuad import training_published
 from brainuad.diffusion import PUBLISHED, SMALL, TINY
 from brainuad.masking import MASKINGS, MaskLaw, draw_masks
 from brainuad.patched import PatchedDiffusion, PatchedOptions
@@ -41,6 +42,7 @@ class Mddpm(PatchedDiffusion):
     title = "mDDPM, masked patched diffusion"
     paper = "Iqbal et al. 2023, MLMI, arXiv 2305.19867"
     Options = MddpmOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.MDDPM
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, "augment": {}},
         "small": {"net": SMALL, "augment": {}},

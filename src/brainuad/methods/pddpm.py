@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from brainuad import training_published
 from brainuad.diffusion import PUBLISHED, SMALL, TINY
 from brainuad.patched import PatchedDiffusion
 
@@ -22,6 +23,7 @@ class Pddpm(PatchedDiffusion):
 
     title = "pDDPM, patched diffusion"
     paper = "Behrendt et al. 2023, MIDL, arXiv 2303.03758"
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.BEHRENDT
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, "augment": {}},
         "small": {"net": SMALL, "augment": {}},

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch.nn import functional as F
 
+from brainuad import training_published
 from brainuad.diffusion import SMALL, TINY, Level
 from brainuad.method import Detection
 from brainuad.reverse import PUBLISHED, Reverse, ReverseOptions
@@ -80,6 +81,7 @@ class Thor(Reverse):
     title = "THOR, temporal harmonisation"
     paper = "Bercea et al. 2024, MICCAI, arXiv 2403.08464"
     Options = ThorOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.THOR
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"net": PUBLISHED, **OURS},
         "small": {"net": SMALL, **SMALL_OURS},

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from brainuad import training_published
 from brainuad.compact import Compact
 from brainuad.variational import Variational, VariationalOptions
 
@@ -27,6 +28,7 @@ class Vae(Variational):
     title = "Variational autoencoder"
     paper = "Baur et al. 2021, Medical Image Analysis; Kingma and Welling 2014, ICLR"
     Options = VaeOptions
+    train_presets: ClassVar[Mapping[str, Mapping[str, Any]]] = training_published.COMPACT
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "default": {"augment": {}},
         "small": {"augment": {}},
