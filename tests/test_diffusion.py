@@ -96,8 +96,21 @@ def test_noise_of_an_image_does_not_depend_on_its_batch(kind):
 
 def test_shared_noise_is_one_image_for_the_batch():
     x = torch.zeros(3, 1, 16, 24)
-    noise = Noise(shared=True).like(x, rng=Rng([1, 2, 3]))
+    noise = Noise(shared=True).of_batch(x, rng=Rng([1, 2, 3]))
     assert torch.equal(noise[0], noise[2])
+    own = Noise().of_batch(x, rng=Rng([1, 2, 3]))
+    assert not torch.equal(own[0], own[2])
+
+
+def test_noise_of_detection_is_shared_within_a_scan_and_hangs_on_the_seed_of_the_run():
+    x, keys = torch.zeros(4, 1, 16, 24), ["a/axial-001", "a/axial-002", "b/axial-001", "c"]
+    shared = Noise(shared=True)
+    drawn = shared.like(x, rng=shared.stream(Rng.named(0, keys, "detect")).fork("noise", 500))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert not torch.equal(drawn[2], drawn[3])
+    other = shared.like(x, rng=shared.stream(Rng.named(1, keys, "detect")).fork("noise", 500))
+    assert not torch.equal(drawn[0], other[0])
 
 
 @pytest.mark.parametrize("levels", [[], [1001], [500, 1200]])

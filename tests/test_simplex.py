@@ -78,10 +78,12 @@ def test_two_draws_from_one_stream_differ():
     assert not torch.equal(simplex(x, rng=rng), simplex(x, rng=rng))
 
 
-def test_shared_noise_is_one_image_for_the_batch():
-    noise = simplex(torch.zeros(3, 1, 12, 16), rng=Rng([3, 5, 7]), shared=True)
-    assert torch.equal(noise[0], noise[1])
+def test_images_with_one_stream_share_their_noise_in_any_order():
+    noise = simplex(torch.zeros(4, 1, 12, 16), rng=Rng([7, 3, 7, 5]))
     assert torch.equal(noise[0], noise[2])
+    assert not torch.equal(noise[0], noise[1])
+    alone = simplex(torch.zeros(1, 1, 12, 16), rng=Rng([3]))
+    assert torch.equal(noise[1:2], alone)
 
 
 def test_normalised_noise_has_unit_variance():

@@ -19,7 +19,7 @@ from brainuad.difference import Sign
 from brainuad.layers import Embedding
 from brainuad.method import Batch, Batches, Method, Minimise
 from brainuad.noise import coarse, pyramid
-from brainuad.rng import Rng, seed_of
+from brainuad.rng import Rng
 from brainuad.schedule import Cosine, LinearBeta, ScaledLinear, Schedule
 from brainuad.simplex import simplex
 from brainuad.types import Brain, Images, PerItem, UsageError
@@ -67,7 +67,7 @@ class Noise:
     """Fractal simplex noise, white noise, blurred noise on a grid, or noise of many scales."""
     shared: bool = False
     """Simplex: one noise image for a whole batch of training, and in detection one for all slices
-    of all scans, as published, instead of one per image."""
+    of a scan, as published, instead of one per image."""
     normalise: bool = False
     """Simplex: mean 0 and standard deviation 1 in each image; published noise has neither."""
     cell_px: float = 8.0
@@ -76,17 +76,21 @@ class Noise:
     """Pyramid: factor on the noise of each coarser level, in (0, 1)."""
 
     def stream(self, rng: Rng) -> Rng:
-        """Where detection draws from: each image's own stream, or the one that all share.
+        """Where detection draws from: each image's own stream, or the one that a scan's share.
 
         A batch of detection holds any slices of a scan, so what they share must not hang on it.
         """
+        return rng.of_scans() if self.shared and self.kind == "simplex" else rng
+
+    def of_batch(self, x: Images, *, rng: Rng) -> Images:
+        """Noise for a batch of training, one image for all of it where that is shared."""
         alike = self.shared and self.kind == "simplex"
-        return Rng([seed_of(0, "shared noise")] * len(rng)) if alike else rng
+        return self.like(x, rng=Rng(rng.seeds[:1] * len(rng)) if alike else rng)
 
     def like(self, x: Images, *, rng: Rng) -> Images:
         """Noise in the shape of ``x``, from each image's own stream."""
         if self.kind == "simplex":
-            return simplex(x, rng=rng, shared=self.shared, normalise=self.normalise)
+            return simplex(x, rng=rng, normalise=self.normalise)
         if self.kind == "coarse":
             return coarse(x, std=1.0, cell_px=self.cell_px, rng=rng)
         if self.kind == "pyramid":
@@ -163,7 +167,7 @@ class Diffusion(Method):
         """Error of the net's prediction at a random step of each image, mean over all pixels."""
         x, brain = self.augmented(batch, rng)
         t = rng.fork("step").integers(0, self.options.steps)
-        eps = self.options.noise.like(x, rng=rng.fork("noise"))
+        eps = self.options.noise.of_batch(x, rng=rng.fork("noise"))
         return self.loss_at(2 * x - 1, brain, t.to(x.device), eps)
 
     def loss_at(self, x0: Images, brain: Brain, t: Steps, eps: Images) -> PerItem:

@@ -62,7 +62,7 @@ class PatchedDiffusion(Drawn):
         """Error inside a random box at a random step of each image."""
         x, brain = self.augmented(batch, rng)
         t = rng.fork("step").integers(0, self.options.steps).to(x.device)
-        eps = self.options.noise.like(x, rng=rng.fork("noise"))
+        eps = self.options.noise.of_batch(x, rng=rng.fork("noise"))
         context = 2 * self.context(x, brain, rng=rng.fork("context")) - 1
         return self.patch_loss(2 * x - 1, context, t, eps, self.drawn_boxes(x, rng.fork("box")))
 

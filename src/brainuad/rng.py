@@ -25,10 +25,13 @@ class Rng:
 
     Args:
         seeds: one seed per image, as made by :func:`seed_of`.
+        scans: one seed per image, the same for all slices of a scan; those of the images if left
+            out.
     """
 
-    def __init__(self, seeds: Sequence[int]):
+    def __init__(self, seeds: Sequence[int], scans: Sequence[int] | None = None):
         self.seeds = tuple(seeds)
+        self.scans = self.seeds if scans is None else tuple(scans)
         self.generators = [torch.Generator().manual_seed(s) for s in self.seeds]
 
     @classmethod
@@ -37,14 +40,20 @@ class Rng:
 
         ``words`` tell apart several uses of one image (a training step, an ensemble member).
         """
-        return cls([seed_of(seed, key, *words) for key in keys])
+        scans = [seed_of(seed, "scan", key.rpartition("/")[0] or key, *words) for key in keys]
+        return cls([seed_of(seed, key, *words) for key in keys], scans)
 
     def __len__(self) -> int:
         return len(self.seeds)
 
     def fork(self, *words: object) -> "Rng":
         """Fresh streams that depend on these seeds and ``words``, not on what was drawn so far."""
-        return Rng([seed_of(s, *words) for s in self.seeds])
+        seeds, scans = ([seed_of(s, *words) for s in all_] for all_ in (self.seeds, self.scans))
+        return Rng(seeds, scans)
+
+    def of_scans(self) -> "Rng":
+        """Fresh streams that are alike for all slices of a scan, whatever batch they are in."""
+        return Rng(self.scans)
 
     def normal(self, *shape: int) -> Float[Tensor, "batch *shape"]:
         """Standard normal numbers, ``shape`` of them for each image."""

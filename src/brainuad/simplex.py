@@ -34,18 +34,16 @@ def simplex(
     octaves: int = 6,
     persistence: float = 0.8,
     wavelength_px: float = 64.0,
-    shared: bool = False,
     normalise: bool = False,
 ) -> Images:
     """Smooth noise with power at all scales; as published neither of unit variance nor of mean 0.
 
     Args:
         x: 2-D images whose shape the noise gets; channels share their noise.
-        rng: one stream per image.
+        rng: one stream per image; images with the same stream share one noise image.
         octaves: number of scales; each has half the wavelength of the one before.
         persistence: factor on the amplitude from octave to octave.
         wavelength_px: wavelength of the first octave, in pixels.
-        shared: one noise image for the whole batch, as published, from the first image's stream.
         normalise: mean 0 and standard deviation 1 in each image.
     """
     if x.ndim != 4 or octaves < 1 or wavelength_px <= 0:
@@ -53,12 +51,12 @@ def simplex(
             f"simplex noise: images of {x.ndim - 2} space axes, {octaves} octaves of "
             f"{wavelength_px} px; use 2-D images, at least one octave and a wavelength above 0"
         )
-    seeds = rng.integers(0, 2**62).tolist()
-    drawn = permutations(seeds[:1] if shared else seeds)
+    seeds, images = rng.integers(0, 2**62).unique(return_inverse=True)
+    drawn = permutations(seeds.tolist())
     noise = fractal(drawn, (x.shape[2], x.shape[3]), octaves, persistence, wavelength_px)
     if normalise:
         noise = (noise - noise.mean((1, 2), keepdim=True)) / noise.std((1, 2), keepdim=True)
-    return noise[:, None].expand(x.shape).to(x)
+    return noise[images, None].expand(x.shape).to(x)
 
 
 def permutations(seeds: Sequence[int]) -> Int[Tensor, "seeds 256"]:

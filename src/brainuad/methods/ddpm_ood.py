@@ -212,7 +212,7 @@ class DdpmOod(Diffusion):
             z, brain = self.autoencoder.quantiser.lookup(batch.x.long()), batch.brain
             z = self.scale * z
         t = rng.fork("step").integers(0, self.options.steps)
-        eps = self.options.noise.like(z, rng=rng.fork("noise"))
+        eps = self.options.noise.of_batch(z, rng=rng.fork("noise"))
         return self.loss_at(z, brain, t.to(z.device), eps)
 
     @torch.no_grad()
