@@ -33,6 +33,23 @@ def test_a_grid_covers_every_pixel_and_without_overlap_only_once(rows, columns, 
     assert overlap or (count == 1).all()
 
 
+@given(
+    rows=st.integers(8, 60), columns=st.integers(8, 60), half=st.integers(1, 15),
+)  # fmt: skip
+def test_with_half_a_box_as_stride_all_but_the_border_lies_in_two_boxes_along_each_axis(
+    rows, columns, half
+):
+    patch = 2 * min(half, rows // 2, columns // 2)
+    boxes = grid(rows, columns, patch, stride=patch // 2)
+    assert boxes.min() == 0
+    assert boxes[:, 2].max() == columns
+    assert boxes[:, 3].max() == rows
+    count = inside(boxes, torch.zeros(len(boxes), 1, rows, columns)).sum(0)[0]
+    assert (count >= 1).all()
+    edge = patch // 2
+    assert (count[edge : rows - edge, edge : columns - edge] >= 4).all()
+
+
 def test_a_box_is_columns_first_with_its_end_left_out():
     chosen = inside(torch.tensor([[1, 2, 3, 5]]), torch.zeros(1, 1, 6, 4))[0, 0]
     assert chosen.nonzero().tolist() == [[2, 1], [2, 2], [3, 1], [3, 2], [4, 1], [4, 2]]

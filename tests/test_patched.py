@@ -39,14 +39,32 @@ def test_loss_in_a_box_equals_the_published_one(golden):
     np.testing.assert_allclose(loss.mean().item(), g["train_loss_pddpm"], atol=1e-6)
 
 
-@pytest.mark.parametrize("overlap", [False, True])
+@pytest.mark.parametrize("how", [{}, {"overlap": True}, {"stride": 0.5}])
 @pytest.mark.parametrize("patches", [1, 2, 3])
-def test_a_net_that_copies_gives_back_the_image_where_there_is_no_noise(patches, overlap):
+def test_a_net_that_copies_gives_back_the_image_where_there_is_no_noise(patches, how):
     batch = testing.Blobs(2, "axial").get(range(2))
-    method = made(Copy(), patches=patches, overlap=overlap)
+    method = made(Copy(), patches=patches, **how)
     x0 = method.restored(batch.x, batch.brain, 1, torch.zeros_like(batch.x))
     scale = method.schedule.abar[0].sqrt().float()
     torch.testing.assert_close(2 * x0 - 1, (2 * batch.x - 1) * scale, atol=1e-5, rtol=0)
+
+
+class Count(nn.Module):
+    """A net that gives each image of a batch its number."""
+
+    def forward(self, x, t):
+        return torch.arange(len(x)).float()[:, None, None, None].expand(x.shape)
+
+
+def test_a_stride_below_the_box_takes_the_mean_of_what_overlaps():
+    method = made(Count(), patches=2, stride=0.5)
+    x = torch.rand(1, 1, 16, 16)
+    assert len(method.boxes(x)) == 9
+    found = 2 * method.restored(x, x > -1, 1, torch.zeros_like(x))[0, 0] - 1
+    # The net gives every box its number, so a pixel in four boxes gets the mean of four numbers.
+    assert found[0, 0].item() == pytest.approx(0)
+    assert found[5, 5].item() == pytest.approx((0 + 1 + 3 + 4) / 4)
+    assert method.passes((16, 16)) == 9
 
 
 def test_no_gradient_outside_the_box():

@@ -15,27 +15,31 @@ Grid = Int[Tensor, "patches 4"]
 Inside = Bool[Tensor, "batch 1 rows columns"]
 
 
-def starts(size: int, patch: int, *, overlap: bool) -> list[int]:
+def starts(size: int, patch: int, *, overlap: bool, stride: int | None = None) -> list[int]:
     """Where the patches of an axis begin.
 
     Without overlap one follows the other (the last may reach beyond the border); with overlap
-    just as many are spread evenly so that the last ends at the border.
+    just as many are spread evenly so that the last ends at the border. With a ``stride`` below the
+    patch as many are spread as lie at most so far apart.
     """
     if not 0 < patch <= size:
         raise UsageError(f"patch: {patch} px on an image of {size} px; use 1 to {size}")
-    count = math.ceil(size / patch)
-    if overlap and count > 1:
+    stride = min(stride or patch, patch)
+    count = math.ceil((size - patch) / stride) + 1
+    if (overlap or stride < patch) and count > 1:
         return [int(i * (size - patch) / (count - 1)) for i in range(count)]
     return [i * patch for i in range(count)]
 
 
-def grid(rows: int, columns: int, patch: int, *, overlap: bool = False) -> Grid:
+def grid(
+    rows: int, columns: int, patch: int, *, overlap: bool = False, stride: int | None = None
+) -> Grid:
     """Every box of a regular grid over an image, columns fastest (Behrendt et al., MIDL 2023)."""
     return torch.tensor(
         [
             (column, row, column + patch, row + patch)
-            for row in starts(rows, patch, overlap=overlap)
-            for column in starts(columns, patch, overlap=overlap)
+            for row in starts(rows, patch, overlap=overlap, stride=stride)
+            for column in starts(columns, patch, overlap=overlap, stride=stride)
         ]
     )
 
