@@ -100,13 +100,32 @@ def configured(
     """Settings of a method from a preset and options on top of it, checked."""
     kind = method_class(method)
     chosen = build(kind.Options, merged(preset_options(method, preset), options), where=method)
+    plain = to_dict(chosen)
+    _check_slices(plain, method)
     return DetectorConfig(
         method=method,
         preset=preset,
-        options=to_dict(chosen),
+        options=plain,
         view=kind.view_with(chosen),
         **settings,
     )
+
+
+_OF_SLICES = {
+    "dimensions": 2, "channels": 1, "channels_in": 1, "channels_out": 1, "mask_head": False,
+}  # fmt: skip
+"""What nets of a detector must have, since it is given grey slices; methods add what they need."""
+
+
+def _check_slices(options: Mapping[str, Any], where: str) -> None:
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            _check_slices(value, f"{where}.{name}")
+        elif name in _OF_SLICES and value != _OF_SLICES[name]:
+            raise UsageError(
+                f"{where}.{name}: {value} is for other uses of this net; a detector of grey slices "
+                f"has {_OF_SLICES[name]}, leave it out"
+            )
 
 
 def new_method(config: DetectorConfig, *, seed: int = 0) -> Method:

@@ -70,9 +70,9 @@ class Noise:
     of a scan, as published, instead of one per image."""
     normalise: bool = False
     """Simplex: mean 0 and standard deviation 1 in each image; published noise has neither."""
-    cell_px: float = 8.0
+    cell_px: Annotated[float, Field(gt=0)] = 8.0
     """Coarse: distance between the nodes, in pixels."""
-    discount: float = 0.8
+    discount: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """Pyramid: factor on the noise of each coarser level, in (0, 1)."""
 
     def stream(self, rng: Rng) -> Rng:

@@ -34,7 +34,7 @@ class LatentOptions:
 
     autoencoder: AutoencoderOptions = field(default_factory=AutoencoderOptions)
     """The autoencoder whose latents the method works on."""
-    kl_weight: float = 1e-6
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-6
     """Weight of the Kullback-Leibler term in the autoencoder's loss."""
     critic: CriticOptions | None = None
     """A critic that makes the autoencoder's images sharp; None: none."""
@@ -42,7 +42,7 @@ class LatentOptions:
     """Factor on latents; None: 1 / standard deviation, measured on the training images."""
     augment: Augment | None = None
     """Random changes of the training images."""
-    copies: int = 1
+    copies: Annotated[int, Field(ge=1)] = 1
     """Augmented copies of each image in the latent cache; the first is the image itself."""
 
 

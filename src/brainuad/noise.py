@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from brainuad.config import Share
 from brainuad.rng import Rng
 from brainuad.types import Brain, Images, PerItem, UsageError
 
@@ -96,7 +97,7 @@ class PatchLaw:
     brain_rule: Literal["cell", "block"] = "cell"
     """Cells that may get noise: by the brain in the cell, or, as published, in 16-pixel blocks
     of at least 90 % brain."""
-    brain_fraction: float = 0.5
+    brain_fraction: Share = 0.5
     """Share of a cell that must be brain, for the rule "cell"."""
 
     def __post_init__(self) -> None:

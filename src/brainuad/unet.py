@@ -14,6 +14,7 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from brainuad.config import Share
 from brainuad.layers import Attention, Embedding, Layers, Residual, Stage, Up, mlp, padded
 from brainuad.types import UsageError
 
@@ -55,7 +56,7 @@ class UNetOptions:
     """Linear, SiLU, linear on the condition before it joins the time; else it joins as it is."""
     mask_head: bool = False
     """A second output: one channel of logits, the net's belief that a cell is noisy."""
-    dropout: float = 0.0
+    dropout: Share = 0.0
     """Share of features dropped inside every residual block while training."""
     groups: int = 32
     """Groups of the group norm, or their greatest common divisor with the channels."""

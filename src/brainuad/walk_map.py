@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,7 +33,7 @@ class MapOptions:
     """Squared difference (paper) or absolute difference (released code)."""
     sign: Sign = "absolute"
     """Which differences count: both, only darker, or only brighter than healthy."""
-    clip: float = 0.25
+    clip: Annotated[float, Field(ge=0)] = 0.25
     """Differences are cut here and divided by it; intensities run from -1 to 1. 0: no cut. A
     predicted mask is a share already and is not cut."""
     smooth_px: tuple[float, ...] = (5.0,)

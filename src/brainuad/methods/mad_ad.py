@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch.nn import functional as F
 
 from brainuad import training_published
@@ -33,9 +34,9 @@ class MadAdOptions(LatentOptions):
 
     size: str = "S"
     """Size of the denoising network by name."""
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Dropout in every residual block of the denoiser."""
-    steps: int = 10
+    steps: Annotated[int, Field(ge=1)] = 10
     """Noise levels of the cosine schedule."""
     patches: PatchLaw = field(default_factory=PatchLaw)
     """Law of the random rectangles that get noise."""
@@ -48,9 +49,9 @@ class MadAdOptions(LatentOptions):
     """Whether they are darker, brighter, or either."""
     mask_loss: Literal["bce", "mse"] = "bce"
     """Loss of the mask head: cross-entropy on logits, or squared error of the probability."""
-    mask_weight: float = 0.01
+    mask_weight: Annotated[float, Field(ge=0)] = 0.01
     """Weight of the mask loss (lambda)."""
-    noised_weight: float = 1.0
+    noised_weight: Annotated[float, Field(gt=0)] = 1.0
     """Weight of noised cells in the x0 loss relative to clean cells."""
     walk: tuple[int, ...] | None = None
     """Step indices of detection, decreasing; None: all, from the noisiest."""

@@ -53,9 +53,9 @@ class ReflectMap:
 
     clip: Annotated[float, Field(gt=0)] = 0.4
     """Differences are cut here and divided by it, in the image and in the scaled latent."""
-    smooth_px: float = 3.0
+    smooth_px: Annotated[float, Field(ge=0)] = 3.0
     """Standard deviation of the Gaussian on the image's difference, in pixels."""
-    latent_smooth: float = 1.0
+    latent_smooth: Annotated[float, Field(ge=0)] = 1.0
     """Standard deviation of the Gaussian on the latent's difference, in cells."""
     latent_share: Share = 0.5
     """Weight of the latent's difference; the image's has the rest."""
@@ -69,7 +69,7 @@ class ReflectOptions(LatentOptions):
 
     size: str = "S"
     """Size of the net by name, as in ``mad_ad``."""
-    dropout: float = 0.1
+    dropout: Share = 0.1
     """Dropout in every residual block of the net."""
     corruption: CorruptionLaw = field(default_factory=CorruptionLaw)
     """How latents are corrupted in training."""
