@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from brainuad.method import Batch, Batches
+from brainuad.rng import seed_of
 from brainuad.types import Brain, Images
 
 Encode = Callable[[Batch, int], tuple[Images, Brain]]
@@ -60,7 +61,7 @@ class LatentCache(Batches):
 class Part(Batches):
     """Some of the images of others."""
 
-    def __init__(self, batches: Batches, numbers: range):
+    def __init__(self, batches: Batches, numbers: Sequence[int]):
         self.batches, self.numbers = batches, numbers
 
     def __len__(self) -> int:
@@ -72,12 +73,26 @@ class Part(Batches):
 
 
 def split(batches: Batches, held_out: float) -> tuple[Batches, Batches]:
-    """All images but the last ones, and the last ones; twice all where none are held out."""
-    last = round(held_out * len(batches))
-    if not last:
+    """Images to learn from, and those of scans that are held out; twice all where none are.
+
+    Whole scans are held out, since slices of one scan resemble each other; which ones hangs on
+    their names alone, so that no site is left out because its names come last.
+
+    Args:
+        batches: all images.
+        held_out: share of the images, at least; of a single scan nothing is held out.
+    """
+    scans: dict[str, list[int]] = {}
+    for number, key in enumerate(batches.all_keys()):
+        scans.setdefault(key.rpartition("/")[0] or key, []).append(number)
+    wanted, chosen = round(held_out * len(batches)), set[int]()
+    for scan in sorted(scans, key=lambda name: seed_of(0, "held out", name))[:-1]:
+        if len(chosen) < wanted:
+            chosen.update(scans[scan])
+    if not chosen:
         return batches, batches
-    first = len(batches) - last
-    return Part(batches, range(first)), Part(batches, range(first, len(batches)))
+    rest = [number for number in range(len(batches)) if number not in chosen]
+    return Part(batches, rest), Part(batches, sorted(chosen))
 
 
 def deviation_of(codes: Float[Tensor, "codes latent"], counts: Int[Tensor, " codes"]) -> float:

@@ -49,6 +49,10 @@ class Batches(ABC):
     def get(self, indices: Sequence[int]) -> Batch:
         """The images with these numbers, in this order."""
 
+    def all_keys(self) -> list[str]:
+        """Names of the random streams of all images; those of one scan begin alike, up to a /."""
+        return [key for batch in self.in_order(64) for key in batch.keys]
+
     def in_order(self, size: int) -> Iterator[Batch]:
         """Every image once, in order, in batches of at most ``size``."""
         for start in range(0, len(self), size):

@@ -253,6 +253,10 @@ class StoredImages(Batches):
         """Number of images."""
         return len(self.items)
 
+    def all_keys(self) -> list[str]:
+        """Names of the random streams of all images, without reading them."""
+        return [image_key(subject, k) for subject, k in self.items]
+
     def get(self, indices: Sequence[int]) -> Batch:
         """The images with these numbers, in this order."""
         items = [self.items[i] for i in indices]

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from brainuad import testing
 from brainuad.config import build
+from brainuad.latents import split
 from brainuad.method import preset_options
 from brainuad.methods.itermask2 import (
     Itermask2,
@@ -243,8 +244,10 @@ def test_the_threshold_is_exceeded_by_its_share_of_the_images_that_were_held_out
 
     method, blobs = made(held_out=0.25, exceeded=0.3), testing.Blobs(12, "axial")
     method.fit(blobs, minimise=minimise)
-    assert trained == set(blobs.get(range(9)).keys)
-    rest = blobs.get(range(9, 12))
+    training, held = split(blobs, 0.25)
+    assert trained == set(training.all_keys())
+    assert len(held) == 3
+    rest = held.get(range(3))
     rng = rest.rng(0, "threshold")
     mask = scattered(method.options.masks, rest.brain, rng=rng.fork("mask"))
     with torch.no_grad():
