@@ -20,7 +20,7 @@ from brainuad.autoencoder import (
     kl_reconstruction,
     posterior_sample,
 )
-from brainuad.latents import LatentCache, deviation_of
+from brainuad.latents import LARGEST_CACHED, LatentCache, deviation_of
 from brainuad.layers import Maps
 from brainuad.rng import Rng
 from brainuad.types import Images, PerItem, UsageError
@@ -29,7 +29,6 @@ from brainuad.vq import Latents, VqAutoencoder, VqOptions, check_size
 Kind = Literal["quantised", "non_quantised", "indices", "downsampling", "kl"]
 Counts = Int[Tensor, " codes"]
 Kept = Float[Tensor, "batch _ *cells"]
-LARGEST_CACHED = 2048  # codes are cached by number at half precision, exact up to here
 LINEAR = {2: "bilinear", 3: "trilinear"}
 LEAST_DEVIATION = 1e-6
 

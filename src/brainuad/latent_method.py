@@ -17,7 +17,7 @@ from brainuad.autoencoder import (
     posterior_sample,
 )
 from brainuad.critic import CriticOptions, fit_autoencoder
-from brainuad.latents import LatentCache
+from brainuad.latents import LatentCache, copied
 from brainuad.layers import Maps
 from brainuad.method import Batch, Batches, Method, Minimise
 from brainuad.noise import brain_share
@@ -68,8 +68,7 @@ class LatentMethod(Method):
     @torch.no_grad()
     def encode(self, batch: Batch, copy: int) -> tuple[Latents, Cells]:
         """Latents of training images and the cells that count; copy 0 is not augmented."""
-        how = self.options.augment if copy else None
-        x, brain = augment(batch.x, batch.brain, how, rng=batch.rng(0, "latents", copy))
+        x, brain = copied(batch, copy, self.options.augment)
         return self.kept(x, brain, batch.rng(0, "kept", copy)), self.cells(brain)
 
     def kept(self, x: Images, brain: Brain, rng: Rng) -> Maps:

@@ -7,12 +7,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from brainuad.augment import Augment, augment
 from brainuad.method import Batch, Batches
 from brainuad.rng import seed_of
 from brainuad.types import Brain, Images
 
 Encode = Callable[[Batch, int], tuple[Images, Brain]]
 """(batch, number of the copy) -> (mean and log-variance as channels, cells inside the brain)."""
+LARGEST_CACHED = 2048
+"""Codes are cached by number at half precision, which is exact up to here."""
 LEAST_USED = 0.5
 """Share of a codebook that its perplexity should reach before a denoiser learns from it."""
 
@@ -100,6 +103,28 @@ def deviation_of(codes: Float[Tensor, "codes latent"], counts: Int[Tensor, " cod
     share = (counts / counts.sum())[:, None] / codes.shape[1]
     mean = (share * codes).sum()
     return max(1e-6, float((share * (codes - mean).square()).sum().sqrt()))
+
+
+def copied(batch: Batch, copy: int, how: Augment | None) -> tuple[Images, Brain]:
+    """Training images and their brains as a copy of the cache has them; copy 0 is unchanged."""
+    own = batch.rng(0, "latents", copy)
+    return augment(batch.x, batch.brain, how if copy else None, rng=own)
+
+
+def use_of(perplexity: float, codes: int) -> tuple[str, ...]:
+    """A sentence on how much of a codebook the healthy images use; none without a codebook."""
+    used = f"Healthy images use {codes} codes as unevenly as {perplexity:.0f} used alike"
+    return (f"{used} (perplexity).",) if codes else ()
+
+
+def limit_of(threshold: Tensor, percentile: float, error: Tensor) -> tuple[str, ...]:
+    """Sentences on the threshold of a score, and on the autoencoder of the scored latents."""
+    means = " (a mean over places)" if threshold.ndim else ""
+    return (
+        f"Its autoencoder gives healthy images back to {float(error):.4f} (mean absolute error).",
+        f"What scores above {float(threshold.mean()):.3g}{means} is sampled anew: percentile "
+        f"{percentile:g} of healthy brain.",
+    )
 
 
 def warn_unused(perplexity: float, codes: int) -> None:

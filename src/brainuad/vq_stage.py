@@ -5,18 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from brainuad.augment import Augment, augment
+from brainuad.augment import Augment
 from brainuad.critic import CriticOptions, fit_autoencoder
-from brainuad.latents import LatentCache, deviation_of, warn_unused
+from brainuad.latents import LARGEST_CACHED, LatentCache, copied, deviation_of, warn_unused
 from brainuad.method import Batch, Batches, Minimise
 from brainuad.noise import brain_share
 from brainuad.rng import Rng
 from brainuad.types import Brain, Images, PerItem, UsageError
 from brainuad.vq import VqAutoencoder, VqOptions, perplexity
 from brainuad.vq_training import reconstruct
-
-LARGEST_CACHED = 2048
-"""Codes are cached by number at half precision, which is exact up to here."""
 
 
 def check_codes(who: str, options: VqOptions) -> None:
@@ -57,8 +54,7 @@ class VqStage:
     @torch.no_grad()
     def encode(self, batch: Batch, copy: int) -> tuple[Images, Brain]:
         """Numbers of the codes of training images, and their brains; copy 0 is not augmented."""
-        how = self.augment if copy else None
-        x, brain = augment(batch.x, batch.brain, how, rng=batch.rng(0, "latents", copy))
+        x, brain = copied(batch, copy, self.augment)
         indices = self.autoencoder.indices(x.to(self.codes.device))
         return indices.float(), brain_share(brain, self.autoencoder.factor) >= 0.5
 

@@ -242,3 +242,17 @@ def test_an_unlikely_latent_scores_higher_as_a_whole():
     bound = method.bound(far, rng=Rng([1, 1, 1]))
     assert (scores.diff() > 0).all()
     assert (bound.diff() > 0).all()
+
+
+def test_the_card_says_how_much_of_the_codebook_is_used_and_what_the_threshold_is():
+    method = fitted(held_out=0.0, percentile=90.0)
+    used, error, limit = method.notes()
+    assert f"use {method.encoding.codes} codes as unevenly as {method.perplexity:.0f}" in used
+    batch = testing.Blobs(12, "axial").get(range(12))
+    view = method.autoencoder.decode(method.autoencoder.encode(batch.x))
+    found = (view - batch.x).abs()[batch.brain].mean()
+    assert float(error.split()[-4]) == pytest.approx(float(found), abs=2e-4)
+    assert f"above {float(method.threshold):.3g} is sampled anew: percentile 90" in limit
+    places = fitted(held_out=0.0, per_location=True).notes()[-1]
+    assert "(a mean over places) is sampled anew" in places
+    assert len(fitted(**encoded("kl")).notes()) == 2

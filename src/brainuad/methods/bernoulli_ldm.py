@@ -19,7 +19,7 @@ from brainuad.critic import CriticOptions, fit_autoencoder
 from brainuad.denoiser import as_column
 from brainuad.difference import Sign, one_sided
 from brainuad.diffusion import SCHEDULES
-from brainuad.latents import LatentCache
+from brainuad.latents import LatentCache, copied
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
 from brainuad.noise import brain_share
 from brainuad.rng import Rng
@@ -175,8 +175,7 @@ class BernoulliLdm(Method):
     @torch.no_grad()
     def encode(self, batch: Batch, copy: int) -> tuple[Bits, Brain]:
         """Codes of training images, and their brains; copy 0 is not augmented."""
-        how = self.options.augment if copy else None
-        x, brain = augment(batch.x, batch.brain, how, rng=batch.rng(0, "latents", copy))
+        x, brain = copied(batch, copy, self.options.augment)
         place = next(self.autoencoder.parameters()).device
         code = self.autoencoder.encode(2 * x.to(place) - 1)
         return code, brain_share(brain, self.autoencoder.factor) >= 0.5

@@ -58,7 +58,7 @@ class DdpmOodOptions:
     skip: Count = 4
     """Every ``skip``-th of these levels, from the second lowest up, starts a reconstruction."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Share of the images, the last ones, that only say how large healthy errors are; 0: all
+    """Share of the images, of whole scans, that only say how large healthy errors are; 0: all
     train and say it."""
     measured: Annotated[int, Field(ge=2)] = 256
     """At most so many of these images are reconstructed, evenly spread."""

@@ -46,7 +46,7 @@ class Itermask2Options:
     exceeded: Share = 0.2
     """Share of the masked pixels of healthy images whose error lies above the threshold."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Share of the images, the last ones, that only set the threshold; 0: all train and set it."""
+    """Share of the images, of whole scans, that only set the threshold; 0: all train and set it."""
     shrink: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """An image is finished when its mask shrinks by less than this share."""
     rounds: Annotated[int, Field(ge=1)] = 20

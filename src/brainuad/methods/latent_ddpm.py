@@ -17,7 +17,7 @@ from brainuad.inpaint import Repaint
 from brainuad.latent_code import Encoding, EncodingOptions
 from brainuad.latent_limit import SliceScore, check_places, limit, limits_by_place
 from brainuad.latent_map import LatentMap
-from brainuad.latents import LatentCache, split, warn_unused
+from brainuad.latents import LatentCache, copied, limit_of, split, use_of, warn_unused
 from brainuad.likelihood import KLScorer
 from brainuad.method import Batch, Batches, Detection, Method, Minimise
 from brainuad.noise import brain_share
@@ -62,7 +62,7 @@ class LatentDdpmOptions:
     per_location: bool = False
     """A threshold for each latent place instead of one for all: images must lie on one grid."""
     held_out: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    """Share of the images, the last ones, that only set the threshold; 0: all train and set it."""
+    """Share of the images, of whole scans, that only set the threshold; 0: all train and set it."""
     repaint: Repaint = field(default_factory=Repaint)
     """How flagged cells are sampled anew."""
     requantise: bool = True
@@ -200,8 +200,7 @@ class LatentDdpm(Method):
     @torch.no_grad()
     def encode(self, batch: Batch, copy: int) -> tuple[Images, Cells]:
         """What is kept of training images, and their brains; copy 0 is not augmented."""
-        how = self.options.augment if copy else None
-        x, brain = augment(batch.x, batch.brain, how, rng=batch.rng(0, "latents", copy))
+        x, brain = copied(batch, copy, self.options.augment)
         kept = self.encoding.kept(x.to(self.scale.device))
         return kept, brain_share(brain, self.encoding.factor) >= 0.5
 
@@ -236,13 +235,16 @@ class LatentDdpm(Method):
         self.threshold = torch.as_tensor(found).to(self.scale)
         self.reconstruction_error.fill_(float(torch.cat(errors).mean()))
 
+    def notes(self) -> tuple[str, ...]:
+        """Use of the codebook, error of the autoencoder, and the threshold of the scores."""
+        used = use_of(float(self.perplexity), self.encoding.codes)
+        return used + limit_of(self.threshold, self.options.percentile, self.reconstruction_error)
+
     # Detection
 
     def predict_eps(self, z: Latents, t: Int[Tensor, " batch"]) -> Latents:
         """The network's guess of the noise."""
-        eps = self.denoiser(z, t)
-        assert isinstance(eps, Tensor)
-        return eps
+        return self.denoiser(z, t)
 
     def score(self, z: Latents, *, rng: Rng) -> Scores:
         """How unlikely each cell of a scaled latent is."""
@@ -268,8 +270,7 @@ class LatentDdpm(Method):
     def bound(self, z: Latents, *, rng: Rng) -> PerItem:
         """Bound on how unlikely each scaled latent is, from all steps of the schedule."""
         o = self.options
-        asked = (o.scorer, self.predict_eps, z)
-        return o.slice_score.bound(*asked, schedule=self.schedule, rng=rng)
+        return o.slice_score.bound(o.scorer, self.predict_eps, z, schedule=self.schedule, rng=rng)
 
     def passes(self, size: tuple[int, ...]) -> int:
         """The scores, and the repainting where anything is flagged."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from brainuad import training_published
 from brainuad.critic import CriticOptions, fit_autoencoder
-from brainuad.latents import warn_unused
+from brainuad.latents import use_of, warn_unused
 from brainuad.layers import padded
 from brainuad.method import Batch, Batches, Minimise
 from brainuad.reconstruction import Reconstruction, ReconstructionOptions
@@ -71,6 +71,11 @@ class Vqvae(Reconstruction):
         codebook = self.autoencoder.quantiser
         warn_unused(codebook.perplexity(), len(codebook.codes))
         self.mark_fitted()
+
+    def notes(self) -> tuple[str, ...]:
+        """Use of the codebook."""
+        codebook = self.autoencoder.quantiser
+        return use_of(codebook.perplexity(), len(codebook.codes))
 
     def reconstruct(self, batch: Batch, rng: Rng) -> tuple[Images, Images, PerItem]:
         """Images, their copies, absolute error plus commitment loss; sides that fit the codes."""
