@@ -4,7 +4,7 @@ import torch
 from brainuad import testing
 from brainuad.config import build
 from brainuad.latents import warn_unused
-from brainuad.method import preset_options
+from brainuad.method import Batch, preset_options
 from brainuad.methods.latent_ddpm import LatentDdpm, LatentDdpmOptions
 from brainuad.rng import Rng
 from brainuad.types import UsageError
@@ -256,3 +256,26 @@ def test_the_card_says_how_much_of_the_codebook_is_used_and_what_the_threshold_i
     places = fitted(held_out=0.0, per_location=True).notes()[-1]
     assert "(a mean over places) is sampled anew" in places
     assert len(fitted(**encoded("kl")).notes()) == 2
+
+
+def test_the_loss_is_the_error_of_the_noise_that_was_added():
+    method = fitted()
+    batch = testing.Blobs(8, "axial").get(range(8))
+    kept, cells = method.encode(batch, 0)
+
+    class Half(torch.nn.Module):
+        def forward(self, z, t):
+            self.z, self.t = z, t
+            return torch.full_like(z, 0.5)
+
+    method.denoiser = asked = Half()
+    cached = Batch(x=kept.float(), brain=cells, keys=batch.keys)
+    found = method.loss(cached, batch.rng(4))
+    z = method.scale * method.autoencoder.quantiser.codes[kept.long()[:, 0]].movedim(-1, 1)
+    abar = method.schedule.abar[asked.t].float()[:, None, None, None]
+    eps = (asked.z - abar.sqrt() * z) / (1 - abar).sqrt()
+    assert asked.t.unique().numel() > 4
+    assert eps.mean().abs() < 0.15
+    assert eps.std() == pytest.approx(1, abs=0.1)
+    expected = (eps - 0.5).square().flatten(1).mean(1)
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from brainuad import testing
 from brainuad.config import build
@@ -266,11 +267,41 @@ def test_the_two_stages_train_their_own_part_only():
 
 
 class Remembers(nn.Module):
-    """A denoiser that keeps what it was asked."""
+    """A denoiser that keeps what it was asked, and gives it back with one logit for all cells."""
+
+    def __init__(self, logit=0.0):
+        super().__init__()
+        self.logit = logit
 
     def forward(self, z, t):
         self.z, self.t = z, t
-        return z, torch.zeros_like(z[:, :1])
+        return z, torch.full_like(z[:, :1], self.logit)
+
+
+@pytest.mark.parametrize("noised_weight", [1.0, 5.0])
+@pytest.mark.parametrize("mask_loss", ["bce", "mse"])
+def test_the_loss_is_that_of_the_healthy_latent_and_of_the_cells_that_were_noised(
+    mask_loss, noised_weight
+):
+    method = made(mask_loss=mask_loss, mask_weight=0.25, noised_weight=noised_weight)
+    batch = testing.Blobs(8, "axial").get(range(8))
+    mean, logvar = method.autoencoder.encode(2 * batch.x - 1)
+    brain = F.avg_pool2d(batch.brain.float(), method.autoencoder.factor) >= 0.5
+    method.denoiser = asked = Remembers(logit=2.0)
+    kept = torch.cat([mean, torch.full_like(logvar, -30.0)], 1).detach()
+    found = method.loss(dataclasses.replace(batch, x=kept, brain=brain), batch.rng(3))
+    z = method.scale * mean
+    # Even the least noisy state differs, so noised cells can be told from the others.
+    noised = ((asked.z - z).abs() > 1e-4).any(1, keepdim=True)
+    assert 0.02 < noised.float().mean() < 0.5
+    assert not (noised & ~brain).any()
+    error = (z - asked.z).square()
+    weight = torch.where(noised, noised_weight, 1.0)
+    # Logit 2 on every cell: sigmoid .8808, cross-entropy .1269 where it is right, 2.1269 elsewhere.
+    right, wrong = (0.126928, 2.126928) if mask_loss == "bce" else (0.014209, 0.775803)
+    told = torch.where(noised, right, wrong).flatten(1).mean(1)
+    expected = (error * weight).flatten(1).mean(1) + 0.25 * told
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_noisiest_state_is_the_latent_of_the_image_with_an_anomaly():
