@@ -62,6 +62,34 @@ def test_statistics_equal_the_published_ones(golden):
     for k, (theirs, error) in enumerate(zip(arrays["stat_radial_power_mean"], sem, strict=True)):
         mine = power[:, radius == k].sum(1).mean().item()
         assert abs(mine - theirs) < 4 * error, f"{k} cycles per image"
+    assert power[:, radius < 8].sum() > 0.8 * power.sum()
+    assert noise.square().mean().sqrt().item() == pytest.approx(0.59, abs=0.03)
+
+
+@pytest.mark.golden
+def test_levels_and_neighbours_equal_the_published_ones(golden):
+    arrays = golden("simplex_noise")
+    side, count, groups = arrays["stat_pixel_rms_map"].shape[0], 240, 12
+    x = torch.zeros(count, 1, side, side)
+    noise = simplex(x, rng=Rng.named(1, [f"image-{i}" for i in range(count)]))[:, 0].double()
+    both = math.sqrt(1 + count / int(arrays["stat_n"]))
+
+    def close(found, wanted, what):
+        """Within 4 standard errors, as estimated from groups of images."""
+        error = both * np.std(found, axis=0, ddof=1) / math.sqrt(len(found))
+        assert (np.abs(np.mean(found, axis=0) - wanted) < 4 * error + 1e-6).all(), what
+
+    parts = noise.reshape(groups, -1).numpy()
+    levels = [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]
+    close(np.quantile(parts, levels, axis=1).T, arrays["stat_pixel_quantiles"], "quantiles")
+    close(np.mean(parts**2, 1), float(arrays["stat_overall_rms"]) ** 2, "overall power")
+    for row, lag in enumerate((1, 2, 4, 8, 16, 32)):
+        across = (noise[:, :, lag:] * noise[:, :, :-lag]).mean((1, 2))
+        down = (noise[:, lag:] * noise[:, :-lag]).mean((1, 2))
+        pairs = torch.stack([across, down], 1).numpy()
+        close(pairs, arrays["stat_lag_autocov"][row], f"lag {lag}")
+    assert (noise[:, 0, 0] == 0).all()
+    assert float(noise.abs().max()) < 1.2 * float(arrays["stat_abs_max"])
 
 
 def test_noise_of_an_image_does_not_depend_on_its_batch():
