@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from brainuad import training_published
-from brainuad.diffusion import SMALL, TINY, Level
+from brainuad.diffusion import COARSELY, SMALL, TINY, Level
 from brainuad.inpaint import inpaint
 from brainuad.method import Detection
 from brainuad.reverse import PUBLISHED, Reverse, ReverseOptions, noise_by
@@ -49,10 +49,7 @@ OURS: dict[str, Any] = {
     "stride": 10,
     "resamples": 2,
     "eta": 0.0,
-    # White noise leaves what is wide and dark in the image, and its restoration keeps it.
-    "noise": {"kind": "simplex"},
-    "predict": "x0",
-    "error": "l1",
+    **COARSELY,
     "augment": {},
 }
 SMALL_OURS = {**OURS, "stride": 25, "resamples": 1}
