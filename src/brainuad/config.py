@@ -164,7 +164,7 @@ def _sentences(error: pydantic.ValidationError, where: str, data: Any) -> list[s
 def _path(item: Any, data: Any) -> list[str | int]:
     """The keys that lead to a setting, without pydantic's names for the types it tried."""
     path: list[str | int] = []
-    *_, last = ("", *item["loc"])
+    *_, last = ("", *item["loc"])  # before it may stand the name of a type that was tried
     for part in item["loc"]:
         inside = range(len(data)) if isinstance(data, list) else data
         if isinstance(data, (dict, list)) and part in inside:

@@ -58,8 +58,8 @@ TINY: dict[str, Any] = {
     "fold": 1,
 }
 
-COARSELY: dict[str, Any] = {"noise": {"kind": "simplex"}, "predict": "x0", "error": "l1"}
-"""White noise leaves what is wide and dark in the image, and its restoration keeps it: simplex."""
+SIMPLEX_X0: dict[str, Any] = {"noise": {"kind": "simplex"}, "predict": "x0", "error": "l1"}
+"""White noise leaves what is wide and dark in the image, and its restoration keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

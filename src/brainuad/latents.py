@@ -9,7 +9,7 @@ from torch import Tensor
 
 from brainuad.augment import Augment, augment
 from brainuad.method import Batch, Batches
-from brainuad.rng import seed_of
+from brainuad.rng import scan_of, seed_of
 from brainuad.types import Brain, Images
 
 Encode = Callable[[Batch, int], tuple[Images, Brain]]
@@ -87,7 +87,7 @@ def split(batches: Batches, held_out: float) -> tuple[Batches, Batches]:
     """
     scans: dict[str, list[int]] = {}
     for number, key in enumerate(batches.all_keys()):
-        scans.setdefault(key.rpartition("/")[0] or key, []).append(number)
+        scans.setdefault(scan_of(key), []).append(number)
     wanted, chosen = round(held_out * len(batches)), set[int]()
     for scan in sorted(scans, key=lambda name: seed_of(0, "held out", name))[:-1]:
         if len(chosen) < wanted:
@@ -113,8 +113,8 @@ def copied(batch: Batch, copy: int, how: Augment | None) -> tuple[Images, Brain]
 
 def use_of(perplexity: float, codes: int) -> tuple[str, ...]:
     """A sentence on how much of a codebook the healthy images use; none without a codebook."""
-    used = f"Healthy images use {codes} codes as unevenly as {perplexity:.0f} used alike"
-    return (f"{used} (perplexity).",) if codes else ()
+    used = f"Perplexity of its codebook on healthy images: {perplexity:.0f} of at most {codes}."
+    return (used,) if codes else ()
 
 
 def limit_of(threshold: Tensor, percentile: float, error: Tensor) -> tuple[str, ...]:

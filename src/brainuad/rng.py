@@ -20,6 +20,11 @@ def seed_of(seed: int, *words: object) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def scan_of(key: str) -> str:
+    """Name of the scan that the image called ``key`` is part of: what stands before the last /."""
+    return key.rpartition("/")[0] or key
+
+
 class Rng:
     """Independent random streams, one per image of a batch.
 
@@ -40,7 +45,7 @@ class Rng:
 
         ``words`` tell apart several uses of one image (a training step, an ensemble member).
         """
-        scans = [seed_of(seed, "scan", key.rpartition("/")[0] or key, *words) for key in keys]
+        scans = [seed_of(seed, "scan", scan_of(key), *words) for key in keys]
         return cls([seed_of(seed, key, *words) for key in keys], scans)
 
     def __len__(self) -> int:

@@ -247,7 +247,7 @@ def test_an_unlikely_latent_scores_higher_as_a_whole():
 def test_the_card_says_how_much_of_the_codebook_is_used_and_what_the_threshold_is():
     method = fitted(held_out=0.0, percentile=90.0)
     used, error, limit = method.notes()
-    assert f"use {method.encoding.codes} codes as unevenly as {method.perplexity:.0f}" in used
+    assert f"images: {method.perplexity:.0f} of at most {method.encoding.codes}." in used
     batch = testing.Blobs(12, "axial").get(range(12))
     view = method.autoencoder.decode(method.autoencoder.encode(batch.x))
     found = (view - batch.x).abs()[batch.brain].mean()

@@ -90,7 +90,10 @@ def test_a_codebook_that_is_mostly_unused_is_said(caplog):
             batch = super().get(indices)
             return Batch(x=0 * batch.x, brain=batch.brain, keys=batch.keys)
 
-    made(autoencoder={"preset": "tiny", "revive": 0.0}).fit(
-        Idle(4, "axial"), minimise=testing.few_steps
-    )
+    method = made(autoencoder={"preset": "tiny", "revive": 0.0})
+    method.fit(Idle(4, "axial"), minimise=testing.few_steps)
     assert "codebook of 16 codes: perplexity" in caplog.text
+    (note,) = method.notes()
+    used = method.autoencoder.quantiser.perplexity()
+    assert used < 8
+    assert note.endswith(f"on healthy images: {used:.0f} of at most 16.")

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from brainuad import training_published
-from brainuad.diffusion import COARSELY, SMALL, TINY, Level
+from brainuad.diffusion import SIMPLEX_X0, SMALL, TINY, Level
 from brainuad.inpaint import inpaint
 from brainuad.method import Detection
 from brainuad.reverse import PUBLISHED, Reverse, ReverseOptions, noise_by
@@ -49,7 +49,7 @@ OURS: dict[str, Any] = {
     "stride": 10,
     "resamples": 2,
     "eta": 0.0,
-    **COARSELY,
+    **SIMPLEX_X0,
     "augment": {},
 }
 SMALL_OURS = {**OURS, "stride": 25, "resamples": 1}

@@ -13,7 +13,7 @@ from brainuad.augment import Augment
 from brainuad.critic import CriticOptions
 from brainuad.denoiser import EpsDenoiser, VDenoiser, X0Denoiser
 from brainuad.difference import Sign, one_sided
-from brainuad.diffusion import COARSELY, PUBLISHED, SCHEDULES, SMALL, TINY, Diffusion, Noise
+from brainuad.diffusion import PUBLISHED, SCHEDULES, SIMPLEX_X0, SMALL, TINY, Diffusion, Noise
 from brainuad.healthy_error import Errors, HealthyErrors, check_enough
 from brainuad.latents import Part, split
 from brainuad.method import Batch, Batches, Detection, Minimise
@@ -87,7 +87,7 @@ class DdpmOodOptions:
 
 
 OURS: dict[str, Any] = {
-    **COARSELY,
+    **SIMPLEX_X0,
     "walk": 20,
     "skip": 6,
     "augment": {},

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch.nn import functional as F
 
 from brainuad import training_published
-from brainuad.diffusion import COARSELY, SMALL, TINY, Level
+from brainuad.diffusion import SIMPLEX_X0, SMALL, TINY, Level
 from brainuad.method import Detection
 from brainuad.reverse import PUBLISHED, Reverse, ReverseOptions
 from brainuad.rng import Rng
@@ -58,7 +58,7 @@ class ThorOptions(ReverseOptions):
 OURS: dict[str, Any] = {
     "stride": 10,
     "eta": 0.0,
-    **COARSELY,
+    **SIMPLEX_X0,
     "augment": {},
 }
 SMALL_OURS = {**OURS, "stride": 50}
