@@ -11,14 +11,16 @@ numbers: AUPRC per subject, of all voxels pooled, and per size of lesion.
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import yaml
+from rich.console import Console
+from rich.progress import track
 
 from brainuad.benchmark.cases import TestCase
 from brainuad.benchmark.data import BenchmarkData
@@ -52,6 +54,7 @@ VARIANTS = (
     "{post: {smooth_mm: 0.0}}",
 )
 """One thing changed at a time; `ridge: 1e6` is the scan alone, without its counterpart."""
+T = TypeVar("T")
 Pair = tuple[Volume, Volume | None]
 
 
@@ -62,6 +65,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=Path("../shared"))
     parser.add_argument("--variants", nargs="+", default=VARIANTS)
     return parser.parse_args()
+
+
+def bar(items: Sequence[T], what: str) -> Iterable[T]:
+    """The items, with a bar beside the table: the first variant takes minutes."""
+    return track(items, what, console=Console(stderr=True), transient=True)
 
 
 class Raw:
@@ -90,7 +98,7 @@ def model(options: NormativeOptions, shelf: Shelf, raw: Raw) -> Normative:
     """What the scans of the fit show."""
     assert shelf.store is not None
     made = None
-    for subject in options.chosen(shelf.store.subjects):
+    for subject in bar(options.chosen(shelf.store.subjects), "scans of the fit"):
         scan = shelf.store.scan(subject)
         made = made or normer(options, scan.voxels.shape)
         made.add(options.compared(scan, *raw.of(f"fit/{subject}", scan)), scan)
@@ -107,7 +115,7 @@ def judged(
     changes = dict(variant)
     post = replace(config.postprocess, **changes.pop("post", {}))
     healthy_people = model(replace(config.normative, **changes), shelf, raw)
-    for case in cases:
+    for case in bar(cases, "scans with a lesion"):
         prepared = load_prepared(shelf.tests[case.name])
         scan = prepared.scan
         found = healthy_people.map(scan, *raw.of(f"lesion/{case.name}", scan))
