@@ -74,7 +74,7 @@ def test_images_do_not_change_each_other():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"steps": 0}, "inpaint: 0 steps from step 500"),
+        ({"steps": 0}, "schedule: 0 steps from step 500"),
         ({"steps": 502}, "take 1 .. 501 steps"),
         ({"eta": 1.5}, "inpaint: eta 1.5"),
         ({"resamples": 0}, "0 resamples; give 0 .. 1, and at least 1"),

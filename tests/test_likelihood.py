@@ -59,11 +59,34 @@ def test_the_default_window_is_the_same_noise_under_any_schedule(schedule, windo
     np.testing.assert_allclose(snr_window(schedule), window, atol=2)
 
 
-@pytest.mark.parametrize(
-    ("t", "weight"), [(100, 6.83), (200, 4.55), (400, 4.12), (500, 4.54), (600, 5.23), (900, 8.55)]
-)
-def test_weights_equal_the_stated_table(t, weight):
-    assert 1e3 * float(kl_weight(ScaledLinear())[t]) == pytest.approx(weight, abs=0.006)
+STATED = {  # sqrt(abar), and 1000 times the weight, at steps 100, 200 .. 900
+    ScaledLinear(): (
+        (0.907, 0.784, 0.638, 0.484, 0.339, 0.217, 0.125, 0.065, 0.030),
+        (6.83, 4.55, 4.05, 4.12, 4.54, 5.23, 6.16, 7.28, 8.55),
+    ),
+    LinearBeta(first=0.0015, last=0.0195): (
+        (0.886, 0.717, 0.530, 0.358, 0.221, 0.124, 0.064, 0.030, 0.013),
+        (7.78, 5.31, 4.85, 5.05, 5.59, 6.33, 7.19, 8.09, 9.02),
+    ),
+    LinearBeta(): (
+        (0.946, 0.810, 0.628, 0.440, 0.279, 0.160, 0.083, 0.039, 0.016),
+        (10.18, 6.01, 5.06, 5.05, 5.51, 6.26, 7.17, 8.16, 9.18),
+    ),
+}
+
+
+@pytest.mark.parametrize("schedule", STATED, ids=str)
+def test_signal_and_weights_equal_the_stated_table(schedule):
+    signal, weight = STATED[schedule]
+    steps = range(100, 1000, 100)
+    np.testing.assert_allclose(schedule.abar.sqrt()[steps], signal, atol=6e-4)
+    np.testing.assert_allclose(1e3 * kl_weight(schedule)[steps], weight, atol=6e-3)
+
+
+def test_the_signal_to_noise_ratios_are_the_stated_ones():
+    abar = ScaledLinear().abar[range(100, 1000, 100)]
+    stated = (4.65, 1.59, 0.687, 0.306, 0.130, 0.0493, 0.0159, 0.0042, 0.0009)
+    np.testing.assert_allclose(abar / (1 - abar), stated, rtol=0.005, atol=5e-5)
 
 
 def exact(mean: float, spread: float, schedule):

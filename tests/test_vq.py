@@ -49,6 +49,37 @@ def test_codes_are_the_nearest_and_gradients_pass_straight_through():
     np.testing.assert_allclose(z.grad.flatten(), 1)
 
 
+TWO = torch.tensor([[1.0, 3.0, 9.0, 2.0], [8.0, 8.0, 0.5, 300.0]])
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    """A process of two that share a codebook: two batches of its own, then writes it down."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
+    q = book(decay=0.5).train()
+    for _ in range(2):
+        q(cells(*TWO[rank].tolist()))
+    torch.manual_seed(0)  # the same first codes in both, as distributed training sees to
+    revived = EmaQuantiser(VqOptions(codes=8, latent_channels=1, revive=0.5)).train()
+    revived(cells(*TWO[rank].tolist()))
+    torch.save([dict(q.state_dict()), revived.codes], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_learn_the_codebook_of_one_with_the_joined_batch(tmp_path):
+    torch.multiprocessing.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
+    (first, alike), (second, again) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    whole = book(decay=0.5).train()
+    for _ in range(2):
+        whole(cells(*TWO.flatten().tolist()))
+    for name, value in whole.state_dict().items():
+        torch.testing.assert_close(first[name], value)
+        assert torch.equal(first[name], second[name])
+    # Dead codes start anew at cells of the first process, in both.
+    assert torch.equal(alike, again)
+
+
 def test_a_dead_code_starts_anew_at_a_cell_of_the_batch_the_same_in_every_run():
     def run() -> EmaQuantiser:
         q = EmaQuantiser(VqOptions(codes=4, latent_channels=1, revive=0.1)).train()

@@ -6,7 +6,7 @@ Images run from 0 to 1 outside and from -1 to 1 inside. Levels are counted from 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -27,8 +27,6 @@ from brainuad.unet import UNet, UNetOptions, ddpm_options
 
 Steps = Int[Tensor, " batch"]
 Level = Annotated[int, Field(ge=1)]
-Start: TypeAlias = tuple[int, Images]
-"""A level, counted from 1, and the noise that images get there."""
 SCHEDULES = {"cosine": Cosine, "linear": LinearBeta, "scaled_linear": ScaledLinear}
 PUBLISHED: dict[str, Any] = {
     "width": 128,
@@ -60,6 +58,17 @@ TINY: dict[str, Any] = {
 
 SIMPLEX_X0: dict[str, Any] = {"noise": {"kind": "simplex"}, "predict": "x0", "error": "l1"}
 """White noise leaves what is wide and dark in the image, and its restoration keeps it."""
+
+
+class Start(NamedTuple):
+    """Where a restoration starts."""
+
+    level: int
+    """Level of the noise, counted from 1."""
+    eps: Images
+    """The noise."""
+    rng: Rng
+    """Where noise comes from that is drawn on the way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,9 +178,12 @@ class Diffusion(Method):
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Error of the net's prediction at a random step of each image, mean over all pixels."""
         x, brain = self.augmented(batch, rng)
+        return self.loss_at(2 * x - 1, brain, *self.drawn(x, rng))
+
+    def drawn(self, x: Images, rng: Rng) -> tuple[Steps, Images]:
+        """A random step for each training image, and its noise."""
         t = rng.fork("step").integers(0, self.options.steps)
-        eps = self.options.noise.of_batch(x, rng=rng.fork("noise"))
-        return self.loss_at(2 * x - 1, brain, t.to(x.device), eps)
+        return t.to(x.device), self.options.noise.of_batch(x, rng=rng.fork("noise"))
 
     def loss_at(self, x0: Images, brain: Brain, t: Steps, eps: Images) -> PerItem:
         """The loss for given images in [-1, 1], steps and noise."""
@@ -224,4 +236,4 @@ class Diffusion(Method):
 
     def restorations(self, x: Images, brain: Brain, starts: Sequence[Start]) -> list[Images]:
         """The restoration from each level with the noise given for it."""
-        return [self.restored(x, brain, level, eps) for level, eps in starts]
+        return [self.restored(x, brain, start.level, start.eps) for start in starts]

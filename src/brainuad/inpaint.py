@@ -28,15 +28,6 @@ def white(x: Images, *, rng: Rng) -> Images:
     return rng.normal_like(x)
 
 
-def walk_down(start: int, steps: int) -> tuple[int, ...]:
-    """``steps`` evenly spread indices from ``start`` down, before the clean image."""
-    if not 1 <= steps <= start + 1:
-        raise UsageError(
-            f"inpaint: {steps} steps from step {start}; take 1 .. {max(start + 1, 1)} steps"
-        )
-    return tuple((start + 1) * left // steps - 1 for left in range(steps, 0, -1))
-
-
 @torch.no_grad()
 def inpaint(
     predict_eps: PredictEps,
@@ -76,7 +67,7 @@ def inpaint(
     References:
         Lugmayr et al. 2022, "RePaint", CVPR, arXiv 2201.09865, Algorithm 1.
     """
-    indices = walk_down(start, steps)
+    indices = schedule.descent(start=start, count=steps)
     if not 0 <= eta <= 1 or resamples < 1:
         raise UsageError(
             f"inpaint: eta {eta}, {resamples} resamples; give 0 .. 1, and at least 1 resample"

@@ -99,7 +99,8 @@ class Drawn(Restoration):
     def starts(self, x: Images, rng: Rng) -> list[Start]:
         """Fresh noise for each of the levels."""
         return [
-            (n, self.options.noise.like(x, rng=rng.fork("noise", n))) for n in self.options.levels
+            Start(n, self.options.noise.like(x, rng=rng.fork("noise", n)), rng.fork("fresh", n))
+            for n in self.options.levels
         ]
 
     def factor(self, x: Images, draws: torch.Tensor, brain: Brain) -> AnomalyMap:

@@ -12,9 +12,11 @@ from torch import Tensor
 from brainuad.config import Share
 from brainuad.denoiser import as_column
 from brainuad.diffusion import Level, Noise
+from brainuad.method import Batches, Minimise
+from brainuad.perceptual import Perceptual, require
 from brainuad.restoration import Restoration, RestorationOptions
 from brainuad.rng import Rng
-from brainuad.sample import ddim_coefficients
+from brainuad.sample import ddim_step
 from brainuad.schedule import Schedule
 from brainuad.types import Images
 
@@ -48,12 +50,17 @@ class ReverseOptions(RestorationOptions):
     """Levels that one step goes down; 1 is the whole chain, as published."""
     eta: Share = 1.0
     """Share of fresh noise in a step: 0 none (DDIM), 1 as in DDPM."""
-    perceptual: Literal["none"] = "none"
-    """Perceptual factor of the published maps; its weights cannot be shipped, so there is none."""
+    perceptual: Perceptual = "none"
+    """Perceptual factor of the published maps: none, or LPIPS, which needs its own package."""
 
 
 class Reverse(Restoration):
     """Base of the methods that noise an image and walk back down the chain."""
+
+    def fit(self, batches: Batches, *, minimise: Minimise) -> None:
+        """One stage: the denoiser on healthy images."""
+        require(self.options.perceptual)
+        super().fit(batches, minimise=minimise)
 
     def passes(self, size: tuple[int, ...]) -> int:
         """One walk from each of the levels."""
@@ -82,11 +89,13 @@ class Reverse(Restoration):
     def step(self, x: Images, x0: Images, levels: tuple[int, int], rng: Rng) -> Images:
         """One step from the first level to the second (Song et al. 2021, Eq. 12)."""
         now, then = levels
-        on_x0, on_x, fresh = ddim_coefficients(self.left(now), self.left(then), self.options.eta)
-        stepped = on_x0 * x0 + on_x * x
-        if fresh == 0:
-            return stepped
-        return stepped + fresh * self.options.noise.like(x, rng=rng.fork("fresh", now))
+        return ddim_step(
+            x0,
+            x,
+            (self.left(now), self.left(then)),
+            eta=self.options.eta,
+            fresh=lambda: self.options.noise.like(x, rng=rng.fork("fresh", now)),
+        )
 
     def left(self, level: int) -> float:
         """Share of the image's variance left at a level; 1 at level 0."""

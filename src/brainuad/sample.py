@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -95,6 +96,23 @@ def ddim_coefficients(abar: float, abar_prev: float, eta: float) -> tuple[float,
     return abar_prev**0.5 - abar**0.5 * kept, kept, fresh
 
 
+def ddim_step(
+    x0: Images, x: Images, abar: tuple[float, float], *, eta: float, fresh: Callable[[], Images]
+) -> Images:
+    """The state after one step, given the clean estimate (Song et al. 2021, Eq. 12).
+
+    Args:
+        x0: clean estimate.
+        x: state before the step.
+        abar: share of the image's variance left before, and after the step.
+        eta: share of fresh noise; 0 none (DDIM), 1 as in DDPM.
+        fresh: draws noise of the size of ``x``; called only where some is needed.
+    """
+    on_x0, on_x, share = ddim_coefficients(*abar, eta)
+    stepped = on_x0 * x0 + on_x * x
+    return stepped + share * fresh() if share > 0 else stepped
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MaskedWalk:
     """What a masked walk did to each latent."""
@@ -148,10 +166,8 @@ def masked_ddim(
     levels = zip(*(level.tolist() for level in schedule.chain(indices)), strict=True)
     for step, (index, (abar, abar_prev)) in enumerate(zip(indices, levels, strict=True)):
         x0, logit = predict(z, torch.full((len(z),), index, device=z.device))
-        on_x0, on_z, fresh = ddim_coefficients(abar, abar_prev, eta)
-        candidate = on_x0 * x0 + on_z * z
-        if fresh > 0:
-            candidate = candidate + fresh * fresh_noise(z, step, rng, noise)
+        fresh = partial(fresh_noise, z, step, rng, noise)
+        candidate = ddim_step(x0, z, (abar, abar_prev), eta=eta, fresh=fresh)
         updates.append(logit > 0)
         probability = probability + logit.sigmoid() / len(indices)
         z = torch.where(updates[-1], candidate, z)

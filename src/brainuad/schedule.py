@@ -114,19 +114,26 @@ class Schedule(ABC):
         return abar, earlier(abar.flip(0)).flip(0)
 
     def path(self, *, start: int, count: int) -> Float[Tensor, " levels"]:
-        """Noise levels sigma from step ``start`` down, evenly in steps, then 0: count + 1 numbers.
+        """Noise levels sigma of :meth:`descent`, then 0: count + 1 numbers."""
+        steps = list(self.descent(start=start, count=count))
+        return torch.cat([self.sigmas[steps], self.sigmas.new_zeros(1)])
+
+    def descent(self, *, start: int, count: int) -> tuple[int, ...]:
+        """``count`` steps from ``start`` down, evenly spread.
 
         Args:
             start: first step, 0 .. steps - 1.
             count: sampler steps, at least 1 and at most start + 1.
+
+        Raises:
+            UsageError: a start or a count out of range.
         """
         if not 0 <= start < self.steps or not 1 <= count <= start + 1:
             raise UsageError(
                 f"schedule: {count} steps from step {start} of {self.steps}; start at "
-                f"0 .. {self.steps - 1} and take 1 .. start + 1 steps"
+                f"0 .. {self.steps - 1} and take 1 .. {max(start + 1, 1)} steps"
             )
-        steps = [(start + 1) * left // count - 1 for left in range(count, 0, -1)]
-        return torch.cat([self.sigmas[steps], self.sigmas.new_zeros(1)])
+        return tuple((start + 1) * left // count - 1 for left in range(count, 0, -1))
 
 
 def earlier(abar: PerStep) -> PerStep:

@@ -52,10 +52,11 @@ ANDI: dict[str, dict[str, Any]] = {
 """ANDi (Frotscher et al. 2023): a rise over the first 5 % of the steps."""
 
 _BERCEA: dict[str, Any] = {**_CONSTANT, "lr": 1e-4, "batch_size": 16}
-AUTODDPM: dict[str, dict[str, Any]] = {"paper": {**_BERCEA, "epochs": 3000}}
+_MASKED: dict[str, Any] = {**_BERCEA, "epochs": 3000}
+AUTODDPM: dict[str, dict[str, Any]] = dict.fromkeys(["paper", "lpips"], _MASKED)
 """AutoDDPM (Bercea et al. 2023)."""
 _THOR: dict[str, Any] = {**_BERCEA, "epochs": 1500}
-THOR: dict[str, dict[str, Any]] = {"paper": _THOR, "simplex": _THOR}
+THOR: dict[str, dict[str, Any]] = dict.fromkeys(["paper", "lpips", "simplex"], _THOR)
 """THOR (Bercea et al. 2024)."""
 
 _WYATT: dict[str, Any] = {**_CONSTANT, "lr": 1e-4, "batch_size": 1, "ema_decay": 0.9999}
@@ -143,8 +144,10 @@ ITERMASK2: dict[str, dict[str, Any]] = {
 """IterMask2 (Liang et al. 2024): the released code trains 150,000 steps at a constant rate and
 tests the weights of step 90,000; the averaged weights that it computes are never saved."""
 
+_OOD: dict[str, Any] = {**_CONSTANT, "lr": 2.5e-5, "epochs": 300}
 GRAHAM: dict[str, dict[str, Any]] = {
-    "paper": {**_CONSTANT, "lr": 2.5e-5, "epochs": 300},
+    "paper": _OOD,
+    "lpips": _OOD,
     "paper-latent": {
         **_CONSTANT,
         "lr": {"autoencoder": 3e-5, "denoiser": 2.5e-5},

@@ -8,11 +8,12 @@ from torch import nn
 
 from brainuad import testing
 from brainuad.config import build
-from brainuad.diffusion import TINY
+from brainuad.diffusion import TINY, Start
 from brainuad.layers import Residual
 from brainuad.method import preset_options
 from brainuad.methods.cddpm import Cddpm, CddpmOptions
 from brainuad.methods.ddpm import Ddpm, DdpmOptions
+from brainuad.rng import Rng
 from brainuad.types import UsageError
 
 STATED = {"code": 68_619_329, "default": 68_619_329}
@@ -42,8 +43,9 @@ def test_ensemble_and_loss_equal_the_published_ones(golden):
     noise = torch.from_numpy(g["noise_f16"].astype(np.float32))
     eps = [n.expand_as(x) for n in noise]
     levels = [int(t) + 1 for t in g["t_index"]]
+    starts = [Start(n, e, Rng([0])) for n, e in zip(levels, eps, strict=True)]
     method = ready(made(levels=levels), Stand())
-    found = torch.stack(method.told(x, condition, list(zip(levels, eps, strict=True))))
+    found = torch.stack(method.told(x, condition, starts))
     np.testing.assert_allclose(found[:, :, 0], g["recon_single"], atol=1e-5)
     np.testing.assert_allclose(found.mean(0)[:, 0], g["recon_ensemble"], atol=1e-5)
     t = torch.from_numpy(g["train_t"])
@@ -101,6 +103,21 @@ def test_without_layers_and_with_stochastic_depth_it_keeps_the_contract():
         made(**changes)
     for check in (testing.map_is_valid, testing.weights_carry_everything):
         check(lambda: made(**changes), view="axial")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_so_many_images_are_trained_without_their_condition(share):
+    method = ready(made(drop_condition=share), Stand())
+    method.encoder, told = Constant(), []
+    method.net.forward = lambda x, t, condition: told.append(condition) or x
+    batch = testing.Blobs(400, "axial").get(range(400))
+    method.loss(batch, batch.rng(0))
+    (condition,) = told
+    assert set(condition.unique().tolist()) <= {0.0, 0.5}
+    without = (condition == 0).all(1)
+    assert torch.equal(without, (condition == 0).any(1))
+    # 400 draws: five standard deviations are 0.11.
+    assert without.float().mean().item() == pytest.approx(share, abs=0.115 * (share > 0))
 
 
 def test_the_levels_are_the_published_ones():

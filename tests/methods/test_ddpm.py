@@ -1,12 +1,14 @@
+import numpy as np
 import pytest
 import torch
 from tests.family import Stand, ready
 
 from brainuad import testing
 from brainuad.config import build
-from brainuad.diffusion import TINY
+from brainuad.diffusion import TINY, Start
 from brainuad.method import preset_options
 from brainuad.methods.ddpm import Ddpm, DdpmOptions
+from brainuad.rng import Rng
 from brainuad.types import UsageError
 
 
@@ -98,6 +100,78 @@ def test_squared_maps_are_the_squares_of_plain_ones():
 def test_a_walk_of_more_calls_than_steps_is_refused():
     with pytest.raises(UsageError, match="a walk of 30 calls from level 20"):
         DdpmOptions(levels=(20,), walk=30)
+
+
+def test_fresh_noise_in_a_single_call_is_refused():
+    with pytest.raises(UsageError, match="eta 0.5 with a walk of one call.*give the walk more"):
+        DdpmOptions(eta=0.5)
+
+
+def test_anoddpm_draws_simplex_noise_in_every_step():
+    options = build(DdpmOptions, preset_options("ddpm", "anoddpm"), where="ddpm")
+    assert (options.eta, options.walk, options.noise.kind) == (1.0, 250, "simplex")
+
+
+BETAS = np.linspace(1e-4, 0.02, 1000)  # the linear schedule, by hand
+
+
+class Gaussian(torch.nn.Module):
+    """The best guess of images whose every pixel is normal, from white noise."""
+
+    mean, spread = 0.3, 0.2
+
+    def __init__(self):
+        super().__init__()
+        self.abar = torch.tensor(np.cumprod(1 - BETAS))
+
+    def forward(self, x, t):
+        abar = self.abar[t].reshape(-1, 1, 1, 1)
+        signal, rest = abar.sqrt(), 1 - abar
+        k = signal * self.spread**2 / (abar * self.spread**2 + rest)
+        return (self.mean + k * (x - signal * self.mean)).to(x)
+
+
+def ancestral_spread():
+    """Standard deviation that the perfect net ends at, by the posterior of Ho et al. 2020, Eq. 7.
+
+    The net's guess is a straight line, so the variance can be carried along. It falls short of
+    that of the images (0.2), because the fixed variance of a step leaves out what the net is
+    unsure of.
+    """
+    variance, abar = 1.0, np.cumprod(1 - BETAS)
+    for t in reversed(range(1000)):
+        before = abar[t - 1] if t else 1.0
+        k = np.sqrt(abar[t]) * 0.04 / (abar[t] * 0.04 + 1 - abar[t])
+        on_x0 = np.sqrt(before) * BETAS[t] / (1 - abar[t])
+        on_x = np.sqrt(1 - BETAS[t]) * (1 - before) / (1 - abar[t])
+        fresh = BETAS[t] * (1 - before) / (1 - abar[t])
+        variance = (on_x0 * k + on_x) ** 2 * variance + fresh
+    return np.sqrt(variance)
+
+
+@pytest.mark.parametrize(("eta", "spread"), [(0.0, 0.2), (1.0, ancestral_spread())])
+def test_a_walk_with_the_perfect_net_gives_images_of_the_right_kind(eta, spread):
+    """From the whole of the noise, whatever the scan was: mean and spread within 1 %."""
+    method = made(schedule="linear", levels=[1000], walk=1000, eta=eta, noise={"kind": "gaussian"})
+    ready(method, Gaussian())
+    rng = Rng([3])
+    eps = rng.normal(1, 160, 160)[None].double()
+    eps = (eps - eps.mean()) / eps.std()
+    end = method.walked(torch.zeros_like(eps), Start(1000, eps, rng.fork("fresh")))
+    assert end.mean().item() == pytest.approx(0.3, rel=0.01)
+    assert end.std().item() == pytest.approx(spread, rel=0.01)
+
+
+def test_fresh_noise_is_that_of_the_image_alone():
+    batch = testing.Blobs(3, "axial").get(range(3))
+    method = ready(made(levels=[400], walk=5, eta=1.0), Stand())
+    together = method.detect(batch.x, batch.brain, rng=batch.rng(0)).healthy
+    alone = method.detect(batch.x[1:2], batch.brain[1:2], rng=Rng(batch.rng(0).seeds[1:2])).healthy
+    torch.testing.assert_close(together[1:2], alone)
+    still = ready(made(levels=[400], walk=5), Stand())
+    assert not torch.allclose(
+        together, still.detect(batch.x, batch.brain, rng=batch.rng(0)).healthy
+    )
 
 
 def test_the_walk_ends_where_the_exact_flow_ends():

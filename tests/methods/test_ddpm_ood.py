@@ -238,7 +238,7 @@ def test_scores_before_a_fit_are_refused():
         ({"critic": {}}, "a critic without an autoencoder to judge; leave it out"),
         ({"autoencoder": {"codes": 5000}}, "5000 codes; use at most 2048"),
         ({"autoencoder": {"dimensions": 3}}, "autoencoder of 3 dimensions; slices have 2"),
-        ({"perceptual": "lpips"}, "perceptual"),
+        ({"perceptual": "vgg"}, "perceptual"),
     ],
 )
 def test_options_that_cannot_be_are_refused(changes, match):

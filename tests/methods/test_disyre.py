@@ -54,6 +54,48 @@ def test_the_map_is_the_mean_of_the_residuals_of_each_label():
     torch.testing.assert_close(found.anomaly, torch.stack(parts).mean(0))
 
 
+class Healer(nn.Module):
+    """Takes a share of the way to the clean slices, and writes down what it is asked."""
+
+    def __init__(self, clean, share):
+        super().__init__()
+        self.clean, self.share, self.asked = 2 * clean - 1, share, []
+
+    def forward(self, x, t):
+        self.asked.append((int(t[0]), x))
+        return x + self.share * (self.clean - x)
+
+
+def test_a_walk_goes_from_strong_to_weak_along_the_corruption():
+    """With a net that knows the clean slice, each state holds what its label says is left."""
+    batch = testing.Blobs(2, "axial").get(range(2))
+    clean, other = batch.x, batch.x.flip(0)
+    net = Healer(clean, 1.0)
+    method = made(net, labels=[60, 20, 40], walk=True)
+    strength = method.schedule.abar.sqrt().float()
+    sick = clean + strength[20] * (other - clean)
+    found = method.detect(sick, batch.brain, rng=batch.rng(0))
+    assert [label for label, _ in net.asked] == [20, 40, 60]
+    for label, state in net.asked:
+        left = clean + strength[label] * (other - clean)
+        torch.testing.assert_close(state, 2 * left - 1, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.healthy, clean * batch.brain, atol=1e-6, rtol=0)
+    wanted = (sick - clean).abs() * batch.brain
+    torch.testing.assert_close(found.anomaly, wanted, atol=1e-6, rtol=0)
+
+
+def test_a_walk_undoes_more_than_one_call_of_a_timid_net():
+    batch = testing.Blobs(2, "axial").get(range(2))
+    sick = (batch.x + 0.2) * batch.brain
+    once, walked = (
+        made(Healer(batch.x, 0.5), labels=[10, 50, 90], walk=walk)
+        .detect(sick, batch.brain, rng=batch.rng(0))
+        .anomaly.sum()
+        for walk in (False, True)
+    )
+    assert walked > 1.5 * once
+
+
 @pytest.mark.parametrize("sign", ["dark", "bright"])
 def test_the_residual_has_the_asked_sign(sign):
     batch = testing.Blobs(2, "axial").get(range(2))

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from brainuad import training_published
 from brainuad.difference import one_sided
-from brainuad.diffusion import PUBLISHED, SMALL, TINY, Diffusion, DiffusionOptions, Level, Noise
+from brainuad.diffusion import (
+    PUBLISHED,
+    SMALL,
+    TINY,
+    Diffusion,
+    DiffusionOptions,
+    Level,
+    Noise,
+    Start,
+)
 from brainuad.likelihood import KLScorer
 from brainuad.method import Detection
 from brainuad.rng import Rng
@@ -88,7 +97,8 @@ class Andi(Diffusion):
         parts = self.options.scorer.elements(
             self.noise_in, z, schedule=self.schedule, rng=rng.fork("score")
         )
-        starts = [(n, rng.fork("noise", n).normal_like(x)) for n in self.options.levels]
+        own = [(n, rng.fork("noise", n)) for n in self.options.levels]
+        starts = [Start(n, each.normal_like(x), each) for n, each in own]
         healthy = torch.stack(self.restorations(x, brain, starts)).mean(0).clamp(0, 1) * brain
         if self.options.sign != "absolute":
             parts = parts * (one_sided(x - healthy, self.options.sign) > 0)

@@ -12,6 +12,7 @@ from brainuad import training_published
 from brainuad.diffusion import SIMPLEX_X0, SMALL, TINY, Level
 from brainuad.inpaint import inpaint
 from brainuad.method import Detection
+from brainuad.perceptual import perceptual_map
 from brainuad.reverse import PUBLISHED, Reverse, ReverseOptions, noise_by
 from brainuad.rng import Rng
 from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
@@ -74,6 +75,7 @@ class Autoddpm(Reverse):
         "small-dark": {"net": SMALL, **SMALL_OURS, "sign": "dark"},
         "tiny": {"net": TINY, "stride": 50, "resamples": 1},
         "paper": {"net": PUBLISHED},
+        "lpips": {"net": PUBLISHED, "perceptual": "lpips", "threshold": 0.13},
     }
 
     def passes(self, size: tuple[int, ...]) -> int:
@@ -103,9 +105,13 @@ class Autoddpm(Reverse):
         return ((end + 1) / 2).clamp(0, 1)
 
     def first_map(self, x: Images, healthy: Images, brain: Brain) -> AnomalyMap:
-        """Residual as a share of its 95th percentile in the brain, at most 1."""
+        """Residual as a share of its 95th percentile in the brain, at most 1.
+
+        Where it is asked for, times the perceptual distance, as published.
+        """
         size = self.residual(x, healthy) * brain
-        return (size / column(percentile(size, brain).clamp(min=1e-12))).clamp(0, 1)
+        share = (size / column(percentile(size, brain).clamp(min=1e-12))).clamp(0, 1)
+        return share if self.options.perceptual == "none" else share * perceptual_map(x, healthy)
 
     def mask(self, weight: AnomalyMap, brain: Brain) -> Brain:
         """Pixels to paint anew, and their neighbours."""

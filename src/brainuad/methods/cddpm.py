@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from brainuad import training_published
@@ -39,6 +40,8 @@ class CddpmOptions(DrawnOptions):
     """Whether the encoder first learns to paint hidden parts of healthy images (SparK)."""
     pretraining: PretrainOptions = field(default_factory=PretrainOptions)
     """How it does so."""
+    drop_condition: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the training images whose condition is left out (all 0); 0: none, as published."""
 
     def __post_init__(self) -> None:
         """Refuse a net without a condition."""
@@ -139,6 +142,13 @@ class Cddpm(Drawn):
                 self.encoder, self.options.pretraining, channels=self.options.net.channels_in
             )
 
+    def loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Error of the net's prediction at a random step of each image, mean over all pixels."""
+        x, _ = self.augmented(batch, rng)
+        told = rng.fork("told").uniform() >= self.options.drop_condition
+        condition = self.encoder(x) * told[:, None].to(x)
+        return self.conditioned_loss(2 * x - 1, condition, *self.drawn(x, rng))
+
     def loss_at(self, x0: Images, brain: Brain, t: Steps, eps: Images) -> PerItem:
         """The loss for given images in [-1, 1], steps and noise."""
         return self.conditioned_loss(x0, self.encoder((x0 + 1) / 2), t, eps)
@@ -155,8 +165,8 @@ class Cddpm(Drawn):
     def told(self, x: Images, condition: Embedding, starts: Sequence[Start]) -> list[Images]:
         """The restorations with a condition that is known already."""
         found = []
-        for level, eps in starts:
-            t = torch.full((len(x),), level - 1, device=x.device)
-            x_t = self.schedule.add_noise(2 * x - 1, eps, t)
+        for start in starts:
+            t = torch.full((len(x),), start.level - 1, device=x.device)
+            x_t = self.schedule.add_noise(2 * x - 1, start.eps, t)
             found.append((self.clean(x_t, t, condition) + 1) / 2)
         return found

@@ -1,16 +1,18 @@
 """DDPM on pixels: noise on the whole slice, restored in one step or along the chain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 
 from brainuad import training_published
-from brainuad.diffusion import PUBLISHED, SMALL, TINY
+from brainuad.config import Share
+from brainuad.diffusion import PUBLISHED, SMALL, TINY, Start, Steps
 from brainuad.restoration import Drawn, DrawnOptions
-from brainuad.sample import euler
+from brainuad.sample import ddim_step
 from brainuad.types import Brain, Images, UsageError
 
 __all__ = ["Ddpm"]
@@ -22,7 +24,10 @@ class DdpmOptions(DrawnOptions):
 
     walk: Annotated[int, Field(ge=1)] = 1
     """Net calls of a restoration: 1 asks for the clean image at once, as Behrendt et al. do; more
-    walk down evenly spread steps without fresh noise (DDIM)."""
+    walk down evenly spread steps."""
+    eta: Share = 0.0
+    """Share of fresh noise in a step of a walk: 0 none (DDIM), 1 as in DDPM. It is of the same kind
+    as that of the training."""
 
     def __post_init__(self) -> None:
         """Refuse a walk with more calls than the lowest level has steps."""
@@ -31,6 +36,11 @@ class DdpmOptions(DrawnOptions):
             raise UsageError(
                 f"ddpm: a walk of {self.walk} calls from level {min(self.levels)}; use at most "
                 "as many calls as the level has steps"
+            )
+        if self.eta > 0 and self.walk == 1:
+            raise UsageError(
+                f"ddpm: eta {self.eta} with a walk of one call, which draws no fresh noise; give "
+                "the walk more calls, or eta 0"
             )
 
 
@@ -47,6 +57,7 @@ ANODDPM = {
     "error": "l2",
     "levels": [250],
     "walk": 250,
+    "eta": 1.0,
     "residual": "squared",
 }
 
@@ -93,16 +104,24 @@ class Ddpm(Drawn):
         """One walk from each of the levels."""
         return super().passes(size) * self.options.walk
 
-    def restored(self, x: Images, brain: Brain, level: int, eps: Images) -> Images:
-        """Healthy counterpart in [0, 1]: one net call, or a walk of several."""
+    def restorations(self, x: Images, brain: Brain, starts: Sequence[Start]) -> list[Images]:
+        """The restoration from each level: one net call, or a walk of several."""
         if self.options.walk == 1:
-            return super().restored(x, brain, level, eps)
-        path = self.schedule.path(start=level - 1, count=self.options.walk)
-        start = (2 * x - 1) + path[0].to(x) * eps
-        return (euler(self.at_sigma, start, path) + 1) / 2
+            return super().restorations(x, brain, starts)
+        return [(self.walked(2 * x - 1, start) + 1) / 2 for start in starts]
 
-    def at_sigma(self, x: Images, sigma: torch.Tensor) -> Images:
-        """Clean estimate of images of unchanged brightness with noise of deviation ``sigma``."""
-        nearest = (self.schedule.sigmas.log() - sigma[:1].double().cpu().log()).abs().argmin()
-        t = nearest.to(x.device).expand(len(x))
-        return self.clean(x * self.rates(t, x)[0], t)
+    def walked(self, x: Images, start: Start) -> Images:
+        """Images in [-1, 1], noised to a level and walked back down the chain."""
+        steps = self.schedule.descent(start=start.level - 1, count=self.options.walk)
+        levels = zip(*(abar.tolist() for abar in self.schedule.chain(steps)), strict=True)
+        x = self.schedule.add_noise(x, start.eps, self.all_at(steps[0], x))
+        for step, abar in zip(steps, levels, strict=True):
+            rng = start.rng.fork("step", step)
+            fresh = partial(self.options.noise.like, x, rng=rng)
+            x0 = self.clean(x, self.all_at(step, x))
+            x = ddim_step(x0, x, abar, eta=self.options.eta, fresh=fresh)
+        return x
+
+    def all_at(self, step: int, x: Images) -> Steps:
+        """The same step for each image."""
+        return torch.full((len(x),), step, device=x.device)

@@ -14,9 +14,10 @@ from brainuad.critic import CriticOptions
 from brainuad.denoiser import EpsDenoiser, VDenoiser, X0Denoiser
 from brainuad.difference import Sign, one_sided
 from brainuad.diffusion import PUBLISHED, SCHEDULES, SIMPLEX_X0, SMALL, TINY, Diffusion, Noise
-from brainuad.healthy_error import Errors, HealthyErrors, check_enough
+from brainuad.healthy_error import Errors, HealthyErrors, check_enough, means_in
 from brainuad.latents import Part, split
 from brainuad.method import Batch, Batches, Detection, Minimise
+from brainuad.perceptual import Perceptual, perceptual_map, require
 from brainuad.rng import Rng
 from brainuad.sample import plms, plms_calls
 from brainuad.types import Brain, Images, PerItem, UsageError
@@ -64,8 +65,8 @@ class DdpmOodOptions:
     """At most so many of these images are reconstructed, evenly spread."""
     region: Literal["brain", "image"] = "brain"
     """Where the error of an image is averaged: in its brain, or over all pixels, as published."""
-    perceptual: Literal["none"] = "none"
-    """Perceptual half of the published score; its weights cannot be shipped, so there is none."""
+    perceptual: Perceptual = "none"
+    """Perceptual half of the published score: none, or LPIPS, which needs its own package."""
     sign: Sign = "absolute"
     """Differences that count in the map: both, only darker, or only brighter than healthy. The
     slice score counts both."""
@@ -110,10 +111,10 @@ class DdpmOod(Diffusion):
     compared with the errors at the same level of healthy images that trained nothing.
 
     Published is one number per image, here :attr:`brainuad.method.Detection.score` and
-    :meth:`slice_score`: the mean over the levels of the z-scores of the mean squared error (and of
-    a perceptual distance, which is left out here). The **map is ours**: the mean over the levels
-    of the squared error in units of the standard deviation that healthy images' errors have. Its
-    mean over the region of the score is the score plus a constant of the fit.
+    :meth:`slice_score`: the mean over the levels of the z-scores of the mean squared error, plus
+    that of a perceptual distance where one is asked for. The **map is ours**: the mean over the
+    levels of the squared error in units of the standard deviation that healthy images' errors
+    have. Its mean over the region is the first half of the score plus a constant of the fit.
 
     References:
         Graham et al. 2023, "Denoising diffusion models for out-of-distribution detection", CVPR
@@ -133,6 +134,7 @@ class DdpmOod(Diffusion):
         "small-dark": {**SMALL_OURS, "sign": "dark"},
         "tiny": {"net": TINY, "walk": 4, "skip": 2, "held_out": 0.5},
         "paper": {"net": GRAHAM, "region": "image"},
+        "lpips": {"net": GRAHAM, "region": "image", "perceptual": "lpips"},
         "latent": {
             "autoencoder": {"preset": "vq-f4"},
             "net": {**GRAHAM, "head_channels": 64},
@@ -162,7 +164,7 @@ class DdpmOod(Diffusion):
         o = self.options
         self.autoencoder = None if o.autoencoder is None else VqAutoencoder(o.autoencoder)
         self.register_buffer("scale", torch.tensor(o.scale or 1.0))
-        self.healthy = HealthyErrors(len(self.starts))
+        self.healthy = HealthyErrors(len(self.starts), kinds=1 + (o.perceptual != "none"))
 
     @classmethod
     def stages_with(cls, options: DdpmOodOptions) -> Mapping[str, float]:
@@ -185,6 +187,7 @@ class DdpmOod(Diffusion):
         Raises:
             DataError: fewer than two images to say how large healthy errors are.
         """
+        require(self.options.perceptual)
         training, rest = split(batches, self.options.held_out)
         check_enough(len(rest))
         if self.autoencoder is not None:
@@ -258,16 +261,18 @@ class DdpmOod(Diffusion):
         codebook = self.autoencoder.quantiser
         return self.autoencoder.decode(codebook.lookup(codebook.nearest(z)))
 
-    def error(self, x: Images, healthy: Images, brain: Brain) -> PerItem:
-        """Mean squared error of each image over the region; 0 where the region is empty."""
-        squares = (x - healthy).square().mean(1, keepdim=True)
+    def error(self, x: Images, healthy: Images, brain: Brain) -> Errors:
+        """Each kind of error of each image, mean over the region; 0 where that is empty."""
+        sizes = [(x - healthy).square().mean(1, keepdim=True)]
+        if self.options.perceptual != "none":
+            sizes.append(perceptual_map(x, healthy))
         where = brain if self.options.region == "brain" else torch.ones_like(brain)
-        return (squares * where).flatten(1).sum(1) / where.flatten(1).sum(1).clamp(min=1)
+        return means_in(sizes, where)
 
     def errors(self, x: Images, brain: Brain, *, rng: Rng) -> Errors:
-        """Mean squared error of each image from each start."""
+        """Errors of each image from each start, all kinds of a start side by side."""
         copies = self.reconstructions(x, rng=rng)
-        return torch.stack([self.error(x, healthy, brain) for healthy in copies])
+        return torch.cat([self.error(x, healthy, brain) for healthy in copies])
 
     @torch.no_grad()
     def slice_score(self, x: Images, brain: Brain, *, rng: Rng) -> PerItem:
@@ -282,7 +287,7 @@ class DdpmOod(Diffusion):
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
         """The map, the slice score, and the mean reconstruction with the weights of the map."""
         self.check_fitted()
-        weights = self.healthy.weights()
+        weights = self.healthy.weights()[:: self.healthy.kinds]
         anomaly, healthy, errors = torch.zeros_like(x), torch.zeros_like(x), []
         for weight, copy in zip(weights, self.reconstructions(x, rng=rng), strict=True):
             anomaly = anomaly + weight * one_sided(x - copy, self.options.sign).square()
@@ -291,5 +296,5 @@ class DdpmOod(Diffusion):
         return Detection(
             anomaly=anomaly.mean(1, keepdim=True) * brain,
             healthy=healthy * brain,
-            score=self.healthy.score(torch.stack(errors)),
+            score=self.healthy.score(torch.cat(errors)),
         )

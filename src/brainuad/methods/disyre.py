@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -47,6 +48,9 @@ class DisyreOptions:
     """Intensities that stand for tissues: those of T1-weighted or of T2-weighted and FLAIR."""
     labels: tuple[Annotated[int, Field(ge=0)], ...] = (99, 74, 49, 24)
     """Labels that detection asks for, from 0 (strongest corruption); the map is their mean."""
+    walk: bool = False
+    """Go from the lowest of the labels to the highest, each time on from the last restoration (cold
+    diffusion), instead of restoring the slice itself at each; the map is of the end of the walk."""
     by_brain: bool = False
     """Multiply the map by the share of the slice that is brain, as published."""
     sign: Sign = "absolute"
@@ -158,15 +162,31 @@ class Disyre(Method):
 
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:
-        """Mean residual to the restorations of the slice at each label; nothing is drawn."""
+        """Mean residual to the restorations of the slice; nothing is drawn."""
         self.check_fitted()
         o = self.options
-        restored = [self.restored(x, label) * brain for label in o.labels]
+        ends = [self.walked(x)] if o.walk else [self.restored(x, n) for n in o.labels]
+        restored = [end * brain for end in ends]
         sizes = [residual(x, r, kind=o.residual, sign=o.sign) for r in restored]
         anomaly = torch.stack(sizes).mean(0) * brain
         if o.by_brain:
             anomaly = anomaly * brain.float().flatten(1).mean(1).reshape(-1, 1, 1, 1)
         return Detection(anomaly=anomaly, healthy=torch.stack(restored).mean(0))
+
+    def walked(self, x: Images) -> Images:
+        """The restoration at the end of a walk over the labels, strongest corruption first.
+
+        A corrupted slice lies on the line from the clean one to the anomaly, as far along it as
+        the corruption is strong. So each step keeps the direction to the estimate of the clean
+        slice and shortens the distance to what is left at the next label.
+        """
+        labels = sorted(self.options.labels)
+        strengths = self.schedule.abar.sqrt()[labels].tolist()
+        restored = self.restored(x, labels[0])
+        for label, (now, then) in zip(labels[1:], pairwise(strengths), strict=True):
+            x = restored + then / now * (x - restored)
+            restored = self.restored(x, label)
+        return restored
 
     def restored(self, x: Images, label: int) -> Images:
         """What the net makes of slices when told that they are this strongly corrupted."""

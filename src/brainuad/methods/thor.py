@@ -11,13 +11,16 @@ from torch.nn import functional as F
 from brainuad import training_published
 from brainuad.diffusion import SIMPLEX_X0, SMALL, TINY, Level
 from brainuad.method import Detection
+from brainuad.perceptual import perceptual_map
 from brainuad.reverse import PUBLISHED, Reverse, ReverseOptions
 from brainuad.rng import Rng
+from brainuad.smooth import gaussian_blur
 from brainuad.types import AnomalyMap, Brain, Images, UsageError
 
 __all__ = ["Thor"]
 
 LARGEST = 0.999
+PERCEPTUAL_BLUR_PX = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,6 +88,7 @@ class Thor(Reverse):
         "small-dark": {"net": SMALL, **SMALL_OURS, "sign": "dark"},
         "tiny": {"net": TINY, "stride": 50},
         "paper": {"net": PUBLISHED, "normalise": True},
+        "lpips": {"net": PUBLISHED, "normalise": True, "perceptual": "lpips"},
         "simplex": {
             "net": PUBLISHED,
             "normalise": True,
@@ -125,8 +129,15 @@ class Thor(Reverse):
         return harmonic_mean(torch.stack(maps)).clamp(0, LARGEST), (end + 1) / 2
 
     def difference(self, x: Images, x0: Images, brain: Brain) -> AnomalyMap:
-        """Size of what differs between images in [0, 1] and estimates in [-1, 1]."""
-        return self.residual(x, (x0 + 1) / 2 * brain) * brain
+        """Size of what differs between images in [0, 1] and estimates in [-1, 1].
+
+        Where it is asked for, times the blurred perceptual distance, cut to [0, 1], as published.
+        """
+        healthy = (x0 + 1) / 2 * brain
+        size = self.residual(x, healthy) * brain
+        if self.options.perceptual == "none":
+            return size
+        return size * gaussian_blur(perceptual_map(x, healthy), PERCEPTUAL_BLUR_PX).clamp(0, 1)
 
     def blend(self, x: Images, x0: Images, difference: AnomalyMap) -> Images:
         """The estimate where it differs from the image, the image elsewhere; in [-1, 1]."""
