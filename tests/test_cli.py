@@ -233,9 +233,11 @@ def test_methods_as_json_lists_every_method(run):
     found = json.loads(said)
     assert code == 0
     assert sorted(found) == list(method_names())
-    wanted = {"title", "paper", "supervision", "space", "passes", "presets", "options"}
+    wanted = {"title", "paper", "supervision", "space", "calls_per_scan", "presets", "options"}
     assert all(wanted <= set(m) for m in found.values())
-    assert [found[n]["passes"] for n in ("intensity", "dae", "mad_ad", "pddpm")] == [0, 1, 10, 4]
+    calls = [found[n]["calls_per_scan"] for n in ("intensity", "dae", "mad_ad", "pddpm", "fpi")]
+    assert calls == [0, 80, 800, 320, 160]
+    assert found["intensity"]["parameters"] == 0 < found["dae"]["parameters"]
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -251,8 +253,8 @@ def test_every_option_of_a_method_is_explained(run, name: str):
 def test_methods_for_people(run):
     code, said = run("methods")
     assert code == 0
-    assert "passes" in said
-    assert "learns from" in said
+    assert "calls/scan" in said
+    assert "learns" in said
     code, said = run("methods", "dae")
     assert code == 0
     assert "noise_std" in said

@@ -2,6 +2,7 @@
 
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ def package(monkeypatch):
     lpips_net.cache_clear()
 
 
-def made(name, x, **changes):
+def made(name, x, **changes) -> Any:
     method = method_class(name)
     options = {**preset_options(name, "tiny"), "predict": "x0", "perceptual": "lpips", **changes}
     return ready(method(build(method.Options, options, where=name)), Half(x))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.multiprocessing.spawn import spawn
 
 from brainuad.types import UsageError
 from brainuad.vq import EmaQuantiser, VqAutoencoder, VqOptions, perplexity
@@ -68,7 +69,7 @@ def one_of_two(rank: int, folder: str) -> None:
 
 
 def test_two_processes_learn_the_codebook_of_one_with_the_joined_batch(tmp_path):
-    torch.multiprocessing.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
+    spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
     (first, alike), (second, again) = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     whole = book(decay=0.5).train()
     for _ in range(2):

@@ -14,6 +14,9 @@ MANTISSA = 10
 """Mantissa kept for metrics, in bits; 261,121 bins, relative width at most 2^-10 = 0.1 %."""
 FINE_MANTISSA = 12
 """Mantissa kept for thresholds; about a million bins, relative width at most 2^-12 = 0.025 %."""
+RESAMPLED_MANTISSA = 7
+"""Mantissa kept of each scan for intervals, in bits; 32,641 bins, of which a map fills some 2,000;
+relative width at most 2^-7 = 0.8 %."""
 COARSE_MANTISSA = 4
 """Mantissa kept where memory is short; 4,081 bins, relative width at most 2^-4 = 6 %."""
 

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from tests.evaluate.test_protocols import SPACING, by_name, one
 
+from brainuad.evaluate import voxel
 from brainuad.evaluate.case import Case, checked
 from brainuad.evaluate.lesion import match
 from brainuad.evaluate.protocols import evaluate, evaluate_cases
 from brainuad.evaluate.restoration import restoration
+from brainuad.evaluate.statistics import counts_interval
 from brainuad.evaluate.surface import hausdorff95, surface_dice
+from brainuad.histogram import RESAMPLED_MANTISSA
 from brainuad.postprocess import label_components
 from brainuad.types import DataError
 
@@ -144,3 +147,43 @@ def test_memory_does_not_grow_with_the_cohort():
     one_map = 48**3 * 4
     peak_of(2)  # what is imported on the way
     assert peak_of(24) - peak_of(8) < one_map
+
+
+def grainy(count=14):
+    """Cases whose maps overlap with their lesions more or less, in scores of many values."""
+    for number in range(count):
+        case, rng = one(number, "lesion"), np.random.default_rng(number)
+        assert case.lesion is not None
+        lesion = np.kron(case.lesion, np.ones((4, 4, 4), bool))
+        anomaly = rng.gamma(2.0, 0.2, lesion.shape) + lesion * rng.uniform(0.1, 0.8)
+        yield dataclasses.replace(
+            case,
+            region=np.ones_like(lesion),
+            lesion=lesion,
+            anomaly=anomaly.astype(np.float32),
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("auprc_pooled", voxel.ap_of_counts), ("dice_oracle_pooled", voxel.max_dice_of_counts)],
+)
+def test_pooled_values_come_from_fine_bins_and_their_intervals_nearly_do(name, metric):
+    found = by_name(evaluate_cases(grainy(), thresholds={}, resamples=2000, seed=5))[name]
+    parts = [voxel.binned_counts(case.anomaly, case.lesion) for case in grainy()]
+    whole = voxel.pool(parts)
+    assert found.value == pytest.approx(float(metric(whole.lesion, whole.other)), abs=1e-12)
+    _, lesion, other = voxel.stack(parts)
+    fine = counts_interval(metric, lesion, other, seed=5, words=(name,), resamples=2000)
+    assert fine.high - fine.low > 0.02
+    # The same draws in wider bins: the ends may move by a tenth of the width.
+    reach = (fine.high - fine.low) / 10
+    assert (found.low, found.high) == pytest.approx((fine.low, fine.high), abs=reach)
+
+
+def test_what_is_kept_of_a_case_does_not_grow_with_how_finely_it_is_told_apart():
+    scores = np.random.default_rng(0).gamma(2.0, 0.1, 300_000).astype(np.float32)
+    fine = voxel.binned_counts(scores, scores > 0.5)
+    kept = voxel.coarser(fine, mantissa=RESAMPLED_MANTISSA)
+    size = [sum(getattr(c, n).nbytes for n in ("scores", "lesion", "other")) for c in (fine, kept)]
+    assert size[1] < size[0] / 8

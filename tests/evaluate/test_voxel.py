@@ -27,6 +27,15 @@ def brute_dice(scores, lesion, threshold):
     return 2 * (mask & lesion).sum() / (mask.sum() + lesion.sum())
 
 
+@given(problem=problems(elements=fine), bits=st.integers(2, 10))
+@settings(max_examples=100, deadline=None)
+def test_coarser_counts_are_those_of_the_scores_themselves(problem, bits):
+    found = voxel.coarser(voxel.binned_counts(*problem), mantissa=bits)
+    wanted = voxel.binned_counts(*problem, mantissa=bits)
+    for name in ("scores", "lesion", "other"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+
+
 @given(problem=problems())
 @settings(max_examples=100, deadline=None)
 def test_exact_metrics_equal_scikit_learn(problem):

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-SLICE = (96, 80)
-"""Pixels of an axial slice on the 2 mm grid of the ``default`` recipes."""
+SCAN = (80, 96, 80)
+"""Voxels of a brain at 2 mm; the last axis counts axial slices."""
 Json = Annotated[bool, typer.Option("--json", help="For programs: JSON on standard output.")]
 
 METHODS_EXAMPLES = """
@@ -61,7 +61,7 @@ def description(kind: type) -> dict[str, Any]:
         "paper": method.paper,
         "supervision": method.supervision,
         "space": method.space,
-        "passes": passes(method),
+        **cost(method),
         "views": list(method.views),
         "stages": dict(method.stages),
         "presets": {name: to_dict(dict(options)) for name, options in method.presets.items()},
@@ -69,8 +69,8 @@ def description(kind: type) -> dict[str, Any]:
     }
 
 
-def passes(method: Any) -> int:
-    """Calls of the net for one 2 mm axial slice in detection, with the preset for a CPU."""
+def cost(method: Any) -> dict[str, int]:
+    """Net calls that a 2 mm scan needs at most, and numbers learnt, with the preset for a CPU."""
     import torch
 
     from brainuad.config import build
@@ -78,7 +78,9 @@ def passes(method: Any) -> int:
     preset = "small" if "small" in method.presets else "default"
     with torch.device("meta"):  # nothing is computed, and nothing is allocated
         made = method(build(method.Options, dict(method.presets[preset]), where=preset))
-    return made.passes(SLICE)
+    volumes = method.views[0] == "volume"
+    calls = made.passes(SCAN) if volumes else SCAN[-1] * made.passes((SCAN[1], SCAN[0]))
+    return {"calls_per_scan": calls, "parameters": sum(p.numel() for p in made.parameters())}
 
 
 def options(cls: type, prefix: str = "") -> dict[str, dict[str, Any]]:
@@ -121,17 +123,23 @@ def own_meanings(cls: type) -> dict[str, str]:
 def print_table(found: dict[str, dict[str, Any]]) -> None:
     """One line for each method."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("method", "what it is", "learns from", "compares in", "passes", "paper", box=None)
+    costs = "calls/scan", "size"
+    named = Column("method", no_wrap=True)
+    table = Table(named, "what it is", "learns from", "compares in", *costs, "paper", box=None)
     for name, about in found.items():
-        cells = (about["title"], about["supervision"], about["space"], str(about["passes"]))
+        size = f"{about['parameters'] / 1e6:.2f} M"
+        said = (about["title"], about["supervision"], about["space"])
+        cells = (*said, f"{about['calls_per_scan']:,}", size)
         table.add_row(f"[bold]{name}[/bold]", *cells, about["paper"].partition(",")[0])
     console = Console()
     console.print(table)
     console.print(
-        "\npasses: calls of the net for one slice in detection, at most; with preset small or, "
-        "where there is none, default.\nNone of them sees a lesion before it is evaluated."
+        f"\ncalls/scan: calls of the net, at most, for a brain at 2 mm ({SCAN[-1]} axial slices); "
+        "size: parameters; the more, the more a call costs. Both with preset small or, where "
+        "there is none, default.\nSeconds per scan, measured: docs/methods/index.md. None of "
+        "them sees a lesion before it is evaluated."
         "\nbrainuad methods NAME: its presets and every option."
     )
 

@@ -1,6 +1,7 @@
 """FROC: lesions found against false components per scan, over all cuts of the confidence."""
 
 import math
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,15 +26,15 @@ class Candidates:
 
     lesions: tuple[float, ...] = ()
     """Highest confidence of a component that touches the lesion; -inf when there is none."""
-    false: tuple[float, ...] = ()
-    """Confidence of each component that touches no lesion."""
+    false: Sequence[float] = ()
+    """Confidence of each component that touches no lesion; there may be thousands in a scan."""
     scans: int = 1
     """How many scans."""
 
     def __add__(self, other: "Candidates") -> "Candidates":
         return Candidates(
             lesions=self.lesions + other.lesions,
-            false=self.false + other.false,
+            false=array("d", self.false) + array("d", other.false),
             scans=self.scans + other.scans,
         )
 
@@ -49,7 +50,7 @@ def candidates(matched: Match, anomaly: Volume) -> Candidates:
     free = np.ones(count + 1, bool)
     free[0] = False
     free[found[inside]] = False
-    return Candidates(lesions=tuple(best[1:].tolist()), false=tuple(peaks[free].tolist()))
+    return Candidates(lesions=tuple(best[1:].tolist()), false=array("d", peaks[free]))
 
 
 def together(parts: Sequence[Candidates]) -> Candidates:

@@ -14,7 +14,7 @@ from brainuad.evaluate.lesion import Lesions, Match, match
 from brainuad.evaluate.restoration import Restoration, restoration
 from brainuad.evaluate.surface import Surface, surface_of
 from brainuad.evaluate.voxel import Counts, Overlap
-from brainuad.histogram import COARSE_MANTISSA, MANTISSA
+from brainuad.histogram import COARSE_MANTISSA, MANTISSA, RESAMPLED_MANTISSA
 from brainuad.postprocess import Postprocess, label_components, scan_score
 
 PRIMARY_RATE = 0.01
@@ -55,12 +55,18 @@ class Measured:
     oracle: float
     """Highest Dice over all thresholds, chosen on this case's own truth; NaN without a lesion."""
     counts: Counts
-    """Inside the region; in fine bins for lesion cases, which are pooled, else in coarse ones."""
+    """Inside the region; in fine bins for lesion cases, which are pooled, else in coarse ones.
+    :class:`Pool` puts wider ones in their place."""
     at: Mapping[float, AtRate]
     """By healthy false-positive rate."""
     candidates: Candidates
     restoration: Restoration | None = None
     """Healthy counterpart against a healthy scan; None for other cases and without one."""
+
+    @property
+    def lesion_voxels(self) -> int:
+        """Voxels of the lesion inside the region."""
+        return int(self.counts.lesion.sum())
 
     def record(self) -> dict[str, Any]:
         """One flat line for a table of cases."""
@@ -86,6 +92,25 @@ class Measured:
         if self.restoration is not None:
             line |= {f"restoration_{k}": v for k, v in self.restoration._asdict().items()}
         return line
+
+
+class Pool:
+    """Fine counts of all lesion cases together, and of each case coarse ones.
+
+    So the memory that a case takes does not hang on how finely its scores are told apart. Pooled
+    values come from the fine counts; the coarse ones say how they vary from subject to subject.
+    """
+
+    def __init__(self) -> None:
+        self.total: Counts | None = None
+
+    def take(self, case: Measured) -> Measured:
+        """Count a case; what is left to keep of it."""
+        if case.kind != "lesion":
+            return case
+        before = [] if self.total is None else [self.total]
+        self.total = voxel.pool([*before, case.counts])
+        return replace(case, counts=voxel.coarser(case.counts, mantissa=RESAMPLED_MANTISSA))
 
 
 def main_rate(rates: Collection[float]) -> float:

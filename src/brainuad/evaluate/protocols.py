@@ -4,10 +4,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
-from brainuad.evaluate import voxel
 from brainuad.evaluate.case import Case, Row, checked_cases
 from brainuad.evaluate.froc import together
-from brainuad.evaluate.measure import Measured, measure
+from brainuad.evaluate.measure import Measured, Pool, measure
 from brainuad.evaluate.protocol import Evaluation, Protocol, Study
 from brainuad.evaluate.published import PUBLISHED
 from brainuad.evaluate.statistics import RESAMPLES
@@ -121,7 +120,9 @@ def evaluate(
         return chosen.judge(Study(chosen, writer, cases, validation=validation, train=train))
     kept = {r: t for r, t in thresholds.items() if chosen.rates is None or r in chosen.rates}
     stream = checked_cases(cases, train=train)
-    return _of_scans([measure(case, kept, postprocess=postprocess) for case in stream], writer)
+    pool = Pool()
+    measured = [pool.take(measure(case, kept, postprocess=postprocess)) for case in stream]
+    return _of_scans(measured, pool.total, writer)
 
 
 def precision_recall(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
@@ -137,11 +138,11 @@ def roc(counts: Counts) -> tuple[np.ndarray, np.ndarray]:
     return false / false[-1], hits / hits[-1]
 
 
-def _of_scans(measured: list[Measured], writer: Writer) -> Evaluation:
+def _of_scans(measured: list[Measured], total: Counts | None, writer: Writer) -> Evaluation:
     lesion = [case for case in measured if case.kind == "lesion"]
     return Evaluation(
-        rows=summarise(measured, writer),
+        rows=summarise(measured, total, writer),
         cases=[case.record() for case in measured],
-        counts=voxel.pool([case.counts for case in lesion]) if lesion else None,
+        counts=total,
         candidates=together([case.candidates for case in lesion]) if lesion else None,
     )

@@ -11,18 +11,25 @@ from brainuad.evaluate.lesion import SIZES_ML
 from brainuad.evaluate.measure import Measured, main_rate
 from brainuad.evaluate.scan import sensitivity_of_counts
 from brainuad.evaluate.strata import strata_rows
+from brainuad.evaluate.voxel import Counts
 from brainuad.evaluate.writer import Writer
 
 
-def summarise(cases: Sequence[Measured], writer: Writer) -> list[Row]:
-    """All rows of a scan-wise protocol; the order of the cases does not matter."""
+def summarise(cases: Sequence[Measured], total: Counts | None, writer: Writer) -> list[Row]:
+    """All rows of a scan-wise protocol; the order of the cases does not matter.
+
+    Args:
+        cases: what was kept of each.
+        total: fine counts of all lesion cases together; None without one.
+        writer: makes the rows.
+    """
     cases = sorted(cases, key=lambda case: (case.subject, case.kind))
     lesion = [case for case in cases if case.kind == "lesion"]
     clean = [case for case in cases if case.kind == "clean"]
     sham = [case for case in cases if case.kind == "sham"]
     rates = sorted(cases[0].at) if cases else []
     return [
-        *_ranking(lesion, writer),
+        *_ranking(lesion, total, writer),
         *(row for rate in rates for row in _overlap(lesion, rate, writer)),
         *(row for rate in rates for row in _lesions(lesion, rate, writer, main_rate(rates))),
         *_panoptic(lesion, writer, rates),
@@ -37,12 +44,14 @@ def summarise(cases: Sequence[Measured], writer: Writer) -> list[Row]:
     ]
 
 
-def _ranking(lesion: Sequence[Measured], writer: Writer) -> list[Row]:
+def _ranking(lesion: Sequence[Measured], total: Counts | None, writer: Writer) -> list[Row]:
+    if total is None:
+        return []
     return [
         *writer.mean("auprc_subject", [case.auprc for case in lesion]),
-        *writer.pooled("auprc_pooled", voxel.ap_of_counts, lesion),
+        *writer.pooled("auprc_pooled", voxel.ap_of_counts, lesion, total),
         *_prevalence("prevalence", lesion, writer),
-        *writer.pooled("dice_oracle_pooled", voxel.max_dice_of_counts, lesion, "oracle"),
+        *writer.pooled("dice_oracle_pooled", voxel.max_dice_of_counts, lesion, total, "oracle"),
         *writer.mean("dice_oracle_subject", [case.oracle for case in lesion], "oracle"),
     ]
 
@@ -50,7 +59,7 @@ def _ranking(lesion: Sequence[Measured], writer: Writer) -> list[Row]:
 def _prevalence(metric: str, cases: Sequence[Measured], writer: Writer) -> list[Row]:
     """Share of lesion voxels: the AUPRC of a map that knows nothing."""
     return writer.share(
-        metric, [int(case.counts.lesion.sum()) for case in cases], [case.voxels for case in cases]
+        metric, [case.lesion_voxels for case in cases], [case.voxels for case in cases]
     )
 
 

@@ -118,6 +118,21 @@ def binned_counts(scores: np.ndarray, lesion: np.ndarray, *, mantissa: int = MAN
     )
 
 
+def coarser(counts: Counts, *, mantissa: int) -> Counts:
+    """The same voxels in wider bins, and in a third of the memory per group.
+
+    Args:
+        counts: from :func:`binned_counts` with at least as many bits.
+        mantissa: bits that tell the new bins apart.
+    """
+    bins, first = np.unique(bin_of(counts.scores, mantissa), return_index=True)
+    return Counts(
+        scores=upper_edge(bins, mantissa),
+        lesion=np.add.reduceat(counts.lesion, first).astype(np.uint32),
+        other=np.add.reduceat(counts.other, first).astype(np.uint32),
+    )
+
+
 def stack(parts: Sequence[Counts]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All groups of several scans: scores (groups), lesion and other voxels (scans, groups)."""
     scores = np.unique(np.concatenate([part.scores for part in parts]))

@@ -11,6 +11,7 @@ from brainuad.evaluate import statistics, voxel
 from brainuad.evaluate.case import Row
 from brainuad.evaluate.measure import Measured
 from brainuad.evaluate.statistics import Interval, Numbers
+from brainuad.evaluate.voxel import Counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +60,18 @@ class Writer:
 
     def pooled(
         self, metric: str, of_counts: Callable[..., np.ndarray], cases: Sequence[Measured],
-        source: str = "none",
+        total: Counts, source: str = "none",
     ) -> list[Row]:  # fmt: skip
-        """A metric of the voxels of all cases together."""
-        if not cases:
-            return []
+        """A metric of the voxels of all cases together.
+
+        Its value is that of ``total``, whose bins are finer than those of the cases; the interval,
+        made from these, is moved by the difference.
+        """
         _, lesion, other = voxel.stack([case.counts for case in cases])
         found = statistics.counts_interval(
             of_counts, lesion, other, words=(metric,), **self.options
         )
-        return [self.row(metric, found, len(cases), source)]
+        value = float(of_counts(total.lesion, total.other))
+        low, high = np.clip(np.array(found[1:3]) + value - found.value, 0, 1).tolist()
+        moved = Interval(value, low, high, found.kind)
+        return [self.row(metric, moved, len(cases), source)]
