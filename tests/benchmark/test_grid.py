@@ -1,5 +1,6 @@
 """A grid of phantoms: every cell once, what is done is kept, one failure stops no other."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from tests.benchmark.test_run import as_they_are, plain_page  # noqa: F401 - a f
 
 from brainuad.benchmark import LOADERS, grid, leaderboard
 from brainuad.benchmark.grid import Cell, Grid, Ran, cells, run_grid
+from brainuad.benchmark.leaderboard import summary
 from brainuad.evaluate.case import Row
 from brainuad.report.tables import read_results
 from brainuad.types import DataError, UsageError
@@ -48,6 +50,13 @@ def test_what_is_done_is_kept_and_what_is_lost_is_run_again(out, shared, monkeyp
     shutil.rmtree(folder / lost.name)
     ran = {r.cell: r.known for r in run_grid(GRID, data=shared, out=folder, progress=False)}
     assert ran == {cell: cell != lost for cell in cells(GRID)}
+
+
+@pytest.mark.parametrize("mini", [False, True])
+def test_the_page_says_what_is_compared_and_whether_on_few_cases(mini):
+    said = summary(dataclasses.replace(GRID, mini=mini), 5)
+    assert said.startswith("5 of 6 cells: ixi-stroke; methods: 3; seeds: 0, 1.")
+    assert ("not for comparing" in said) == mini
 
 
 def test_a_failure_stops_no_other_cell(shared, tmp_path, monkeypatch):

@@ -70,9 +70,7 @@ def write_leaderboard(grid: Grid, out: Path) -> Path:
     missing = [cell.name for cell in cells(grid) if cell not in [each.cell for each in found]]
     page = BenchmarkPage(
         title="Leaderboard",
-        summary=f"{len(found)} cells: {len(grid.benchmarks)} benchmarks, {len(grid.methods)} "
-        f"methods, seeds {', '.join(map(str, grid.seeds))}. Each line is the seed with the median "
-        "of its first column.",
+        summary=summary(grid, len(found)),
         boards=[b for name in datasets for b in _boards(name, ranked, found)]
         + [board for name in grid.benchmarks for board in anchors.beside(name)],
         charts=[_scatter(name, ranked, found) for name in datasets],
@@ -82,6 +80,17 @@ def write_leaderboard(grid: Grid, out: Path) -> Path:
     )
     benchmark_report(out / "index.html", page)
     return out / "index.html"
+
+
+def summary(grid: Grid, finished: int) -> str:
+    """What is compared, in a sentence or two."""
+    seeds = ", ".join(map(str, grid.seeds))
+    few = " Small subsets of the cases, not for comparing." if grid.mini else ""
+    return (
+        f"{finished} of {len(cells(grid))} cells: {', '.join(grid.benchmarks)}; methods: "
+        f"{len(grid.methods)}; seeds: {seeds}. Each line is the seed with the median of its first "
+        f"column.{few}"
+    )
 
 
 def ranking(rows: Sequence[Row]) -> list[Row]:

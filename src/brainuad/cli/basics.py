@@ -145,9 +145,9 @@ def each(
         list_failures(failures, total=len(paths))
 
 
-def list_failures(failures: dict[Path, str], *, total: int) -> None:
-    """Say which scans failed and leave with exit code 1."""
-    complain(f"{len(failures)} of {total} scan{'' if total == 1 else 's'} failed:")
+def list_failures(failures: dict[Path, str], *, total: int, kind: str = "scan") -> None:
+    """Say which scans, or other things, failed and leave with exit code 1."""
+    complain(f"{len(failures)} of {total} {kind}{'' if total == 1 else 's'} failed:")
     for path, why in failures.items():
         say("  " + escape(why if path.name in why else f"{path}: {why}"))
     raise typer.Exit(1)

@@ -236,7 +236,7 @@ def run_grid_file(path: Path, *, data: Path, out: Path, workers: int, quiet: boo
             say(escape(f"{ran.cell.name}: {'done before' if ran.known else 'done'}"))
     say(f"leaderboard: {write_leaderboard(grid, out).resolve()}")
     if failed:
-        list_failures(failed, total=total)
+        list_failures(failed, total=total, kind="cell")
 
 
 def report(
