@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.benchmark.test_run import as_they_are, plain_page  # noqa: F401 - a f
 from brainuad.benchmark import LOADERS, grid, leaderboard
 from brainuad.benchmark.grid import Cell, Grid, Ran, cells, run_grid
 from brainuad.benchmark.leaderboard import summary
+from brainuad.benchmark.run import RunSettings
 from brainuad.evaluate.case import Row
 from brainuad.report.tables import read_results
 from brainuad.types import DataError, UsageError
@@ -28,7 +30,7 @@ def out(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
     folder = tmp_path_factory.mktemp("grid") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(LOADERS, "ixi-stroke", as_they_are)
-        patch.setattr("brainuad.benchmark.run.RESAMPLES", 50)
+        patch.setattr(grid, "RunSettings", partial(RunSettings, resamples=50))
         ran = list(run_grid(GRID, data=shared, out=folder, progress=False))
     return folder, ran
 
