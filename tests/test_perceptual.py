@@ -35,7 +35,7 @@ class Offline(nn.Module):
         raise OSError("no route to host")
 
 
-class Half(nn.Module):
+class Paler(nn.Module):
     """Takes four fifths of these images for the clean ones, whatever it sees."""
 
     def __init__(self, x):
@@ -60,7 +60,7 @@ def package(monkeypatch):
 def made(name, x, **changes) -> Any:
     method = method_class(name)
     options = {**preset_options(name, "tiny"), "predict": "x0", "perceptual": "lpips", **changes}
-    return ready(method(build(method.Options, options, where=name)), Half(x))
+    return ready(method(build(method.Options, options, where=name)), Paler(x))
 
 
 def images(channels=1):

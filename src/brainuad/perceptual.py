@@ -1,5 +1,6 @@
 """Perceptual distance of two images (LPIPS), for the methods whose publications use it."""
 
+import warnings
 from functools import cache
 from importlib import import_module
 from typing import Literal
@@ -11,7 +12,7 @@ from brainuad.types import AnomalyMap, Images, UnavailableError, UsageError
 
 Perceptual = Literal["none", "lpips"]
 SMALLEST = 32
-"""Pixels along a side below which nothing is left of an image in the last features."""
+"""Pixels along a side that are asked for; the last features of fewer are a single number."""
 
 
 @cache
@@ -31,7 +32,9 @@ def lpips_net() -> nn.Module:
             "perceptual to none"
         ) from error
     try:
-        net = lpips.LPIPS(net="squeeze", spatial=True, verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the package calls torchvision in an old way
+            net = lpips.LPIPS(net="squeeze", spatial=True, verbose=False)
     except OSError as error:
         raise UnavailableError(
             f"perceptual: lpips could not fetch its weights ({error}); connect once to the "

@@ -194,3 +194,10 @@ def test_empty_masks_and_lesions_follow_the_stated_rules():
     assert np.isnan(voxel.overlap(none, some).precision)
     assert np.isnan(voxel.overlap(some, none).recall)
     assert np.isnan(voxel.overlap(some, ~none).false_positive_rate)
+
+
+def test_bounds_do_not_overflow_in_the_small_numbers_of_coarser_counts():
+    wide = voxel.Counts(
+        scores=np.array([1.0], np.float32), lesion=np.array([70_000]), other=np.array([5_000_000])
+    )
+    assert voxel.auroc_bounds(voxel.coarser(wide, mantissa=4)) == pytest.approx((0, 1))

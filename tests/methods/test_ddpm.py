@@ -107,7 +107,7 @@ def test_fresh_noise_in_a_single_call_is_refused():
         DdpmOptions(eta=0.5)
 
 
-def test_anoddpm_draws_simplex_noise_in_every_step():
+def test_anoddpm_walks_with_all_the_fresh_noise_of_ddpm():
     options = build(DdpmOptions, preset_options("ddpm", "anoddpm"), where="ddpm")
     assert (options.eta, options.walk, options.noise.kind) == (1.0, 250, "simplex")
 

@@ -70,7 +70,7 @@ def description(kind: type) -> dict[str, Any]:
 
 
 def cost(method: Any) -> dict[str, int]:
-    """Net calls that a 2 mm scan needs at most, and numbers learnt, with the preset for a CPU."""
+    """Net calls that a 2 mm scan needs at most, and weights of the nets; preset for a CPU."""
     import torch
 
     from brainuad.config import build
@@ -137,7 +137,7 @@ def print_table(found: dict[str, dict[str, Any]]) -> None:
     console.print(table)
     console.print(
         f"\ncalls/scan: calls of the net, at most, for a brain at 2 mm ({SCAN[-1]} axial slices); "
-        "size: parameters; the more, the more a call costs. Both with preset small or, where "
+        "size: weights of the nets. Both with preset small or, where "
         "there is none, default.\nSeconds per scan, measured: docs/methods/index.md. None of "
         "them sees a lesion before it is evaluated."
         "\nbrainuad methods NAME: its presets and every option."

@@ -97,7 +97,7 @@ class Measured:
 class Pool:
     """Fine counts of all lesion cases together, and of each case coarse ones.
 
-    So the memory that a case takes does not hang on how finely its scores are told apart. Pooled
+    So the memory that a case takes does not depend on how finely its scores are told apart. Pooled
     values come from the fine counts; the coarse ones say how they vary from subject to subject.
     """
 

@@ -119,7 +119,7 @@ def binned_counts(scores: np.ndarray, lesion: np.ndarray, *, mantissa: int = MAN
 
 
 def coarser(counts: Counts, *, mantissa: int) -> Counts:
-    """The same voxels in wider bins, and in a third of the memory per group.
+    """The same voxels in wider bins, and in three fifths of the memory per group.
 
     Args:
         counts: from :func:`binned_counts` with at least as many bits.
@@ -239,8 +239,8 @@ def ap_bounds(counts: Counts) -> tuple[float, float]:
 def auroc_bounds(counts: Counts) -> tuple[float, float]:
     """Between which values the exact AUROC lies: each mixed bin counts 0 to 1 instead of 1/2."""
     middle = float(auroc_of_counts(counts.lesion, counts.other))
-    mixed = float(np.sum(counts.lesion * counts.other, dtype=float))
-    reach = mixed / 2 / (counts.lesion.sum() * counts.other.sum())
+    mixed = float(np.sum(counts.lesion.astype(float) * counts.other))
+    reach = mixed / 2 / (float(counts.lesion.sum()) * float(counts.other.sum()))
     return middle - reach, middle + reach
 
 

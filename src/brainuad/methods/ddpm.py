@@ -118,7 +118,7 @@ class Ddpm(Drawn):
         for step, abar in zip(steps, levels, strict=True):
             rng = start.rng.fork("step", step)
             fresh = partial(self.options.noise.like, x, rng=rng)
-            x0 = self.clean(x, self.all_at(step, x))
+            x0 = self.clean(x, self.all_at(step, x)).clamp(-1, 1)  # as the released code does
             x = ddim_step(x0, x, abar, eta=self.options.eta, fresh=fresh)
         return x
 
