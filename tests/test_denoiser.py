@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tests.flow import euler, path
 from torch import nn
 
 from brainuad.denoiser import EpsDenoiser, SigmaDenoiser, VDenoiser, X0Denoiser, targets
-from brainuad.sample import euler
 from brainuad.schedule import Cosine, LinearBeta, Schedule
 
 KINDS: dict[str, type[SigmaDenoiser]] = {"x0": X0Denoiser, "eps": EpsDenoiser, "v": VDenoiser}
@@ -46,11 +46,11 @@ def test_every_kind_gives_the_best_clean_estimate(kind, schedule):
 @pytest.mark.parametrize("kind", KINDS)
 def test_sampling_through_any_adapter_gives_the_spread_of_the_images(kind):
     schedule = LinearBeta()
-    path = schedule.path(start=990, count=991)
+    sigmas = path(schedule, start=990, count=991)
     start = torch.randn(1, 1, 100, 100, generator=torch.Generator().manual_seed(0)).double()
     start = (start - start.mean()) / start.std()
-    x = MEAN + start * torch.hypot(path[0], torch.tensor(SPREAD).double())
-    out = euler(KINDS[kind](Exact(kind, schedule), schedule), x, path)
+    x = MEAN + start * torch.hypot(sigmas[0], torch.tensor(SPREAD).double())
+    out = euler(KINDS[kind](Exact(kind, schedule), schedule), x, sigmas)
     assert out.mean().item() == pytest.approx(MEAN, abs=0.01)
     assert out.std().item() == pytest.approx(SPREAD, rel=0.01)
 

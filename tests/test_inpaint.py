@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from tests.flow import euler, path
 from tests.test_likelihood import exact
 
 from brainuad.inpaint import Repaint, inpaint
 from brainuad.rng import Rng
-from brainuad.sample import euler
 from brainuad.schedule import ScaledLinear
 from brainuad.types import UsageError
 
@@ -46,13 +46,15 @@ def test_without_fresh_noise_a_marked_image_follows_the_flow():
     mask = torch.ones(1, 1, 6, 6, dtype=torch.bool)
     out = run(z0, mask, init="qsample", start=499, steps=50, rng=Rng([7]))
     noise = Rng([7]).fork("start").normal_like(z0)
-    path = SCHEDULE.path(start=499, count=50)
+    sigmas = path(SCHEDULE, start=499, count=50)
 
     def denoise(x, sigma):
         s = sigma.reshape(-1, 1, 1, 1)
         return (SPREAD**2 * x + s**2 * MEAN) / (SPREAD**2 + s**2)
 
-    torch.testing.assert_close(out, euler(denoise, z0 + path[0] * noise, path), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        out, euler(denoise, z0 + sigmas[0] * noise, sigmas), atol=1e-6, rtol=0
+    )
 
 
 def test_nothing_of_a_marked_cell_is_left_when_it_starts_from_noise():

@@ -1,5 +1,6 @@
 """Our use of LPIPS, with a stand-in for its network; the network itself where it is installed."""
 
+import dataclasses
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -91,10 +92,28 @@ def test_what_is_missing_is_said_before_a_training(package, kind, match, name):
         method.fit(testing.Blobs(4, "axial"), minimise=never)
 
 
+@pytest.mark.parametrize("name", ["thor", "autoddpm", "ddpm_ood"])
+def test_images_that_are_too_small_are_refused_before_a_training(package, name):
+    package(Stand)
+
+    class Small(testing.Blobs):
+        def get(self, indices):
+            batch = super().get(indices)
+            return dataclasses.replace(
+                batch, x=batch.x[..., :16, :], brain=batch.brain[..., :16, :]
+            )
+
+    def never(*_, **__):
+        pytest.fail("trained")
+
+    with pytest.raises(UsageError, match="16 x 48 pixels; give at least 17"):
+        made(name, images()).fit(Small(4, "axial"), minimise=never)
+
+
 def test_images_of_which_nothing_would_be_left_are_refused(package):
     package(Stand)
     x = torch.zeros(1, 1, 16, 40)
-    with pytest.raises(UsageError, match="16 x 40 pixels; give at least 32"):
+    with pytest.raises(UsageError, match="16 x 40 pixels; give at least 17"):
         perceptual_map(x, x)
 
 

@@ -22,6 +22,17 @@ class Flat(nn.Module):
         return torch.full_like(x, self.value)
 
 
+class Sure(nn.Module):
+    """Takes these images for the clean ones, whatever it sees."""
+
+    def __init__(self, x0):
+        super().__init__()
+        self.x0 = x0
+
+    def forward(self, x, t):
+        return self.x0
+
+
 def made(value=0.0, **changes) -> Reverse:
     options = {"net": TINY, "predict": "x0", **changes}
     return ready(Autoddpm(build(AutoddpmOptions, options, where="autoddpm")), Flat(value))
@@ -35,10 +46,16 @@ def test_a_walk_with_a_sure_net_ends_at_what_it_is_sure_of(stride, eta):
     torch.testing.assert_close(end, torch.full_like(end, 0.3), atol=1e-5, rtol=0)
 
 
+def to_one(method, x, x0, levels, rng):
+    """One step between two levels of a walk whose net is sure of ``x0``."""
+    method.net = Sure(x0)
+    return method.down(x, levels, eta=method.options.eta, rng=rng)
+
+
 def test_without_fresh_noise_a_step_keeps_the_noise_and_lowers_its_level():
     method, rng = made(eta=0.0), Rng([1])
-    x0, eps = rng.normal(1, 5, 5), rng.normal(1, 5, 5)
-    stepped = method.step(method.noised(x0, eps, 400), x0, (400, 350), rng)
+    x0, eps = rng.normal(1, 5, 5).clamp(-1, 1), rng.normal(1, 5, 5)
+    stepped = to_one(method, method.noised(x0, eps, 400), x0, (400, 350), rng)
     torch.testing.assert_close(stepped, method.noised(x0, eps, 350), atol=1e-5, rtol=0)
 
 
@@ -46,11 +63,17 @@ def test_fresh_noise_keeps_the_variance_of_the_level():
     method, rng = made(eta=1.0), Rng([1])
     eps = rng.normal(1, 300, 300)
     zero = torch.zeros_like(eps)
-    stepped = method.step(method.noised(zero, eps, 400), zero, (400, 300), rng)
+    stepped = to_one(method, method.noised(zero, eps, 400), zero, (400, 300), rng)
     assert stepped.var().item() == pytest.approx(1 - method.left(300), rel=0.02)
     # and it is not the old noise alone
     correlation = torch.corrcoef(torch.stack([stepped.flatten(), eps.flatten()]))[0, 1]
     assert 0.3 < correlation < 0.95
+
+
+def test_estimates_beyond_the_range_of_images_are_cut():
+    method = made(7.0, stride=50)
+    end = method.walk(torch.zeros(1, 1, 4, 4), 100, rng=Rng([1]))
+    torch.testing.assert_close(end, torch.ones_like(end))
 
 
 def test_a_change_is_gone_on_from_at_every_level_of_the_walk():

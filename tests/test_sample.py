@@ -7,10 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow import euler, path
 from torch.nn import functional as F
 
 from brainuad.rng import Rng
-from brainuad.sample import ddim_coefficients, euler, masked_ddim, plms, plms_calls
+from brainuad.sample import ddim_coefficients, masked_ddim, plms, plms_calls
 from brainuad.schedule import Cosine, LinearBeta, ScaledLinear
 from brainuad.types import UsageError
 from brainuad.unet import mad_ad_unet
@@ -223,12 +224,12 @@ def end_of_flow(x: float, first: float, mean: float, spread: float) -> float:
 @pytest.mark.parametrize("schedule", [Cosine(), LinearBeta()])
 @pytest.mark.parametrize(("mean", "spread"), [(0.4, 0.25), (-1.0, 1.0)])
 def test_samples_have_mean_and_spread_of_the_images(schedule, mean, spread):
-    path = schedule.path(start=990, count=991)
+    sigmas = path(schedule, start=990, count=991)
     start = torch.randn(1, 1, 200, 200, generator=torch.Generator().manual_seed(0))
     # A standardised draw: what is judged is the sampler, not the luck of 40,000 numbers.
     start = (start - start.mean()) / start.std()
-    x = mean + start.double() * torch.hypot(path[0], torch.tensor(spread).double())
-    out = euler(exact(mean, spread), x, path)
+    x = mean + start.double() * torch.hypot(sigmas[0], torch.tensor(spread).double())
+    out = euler(exact(mean, spread), x, sigmas)
     assert out.mean().item() == pytest.approx(mean, abs=0.01)
     assert out.std().item() == pytest.approx(spread, rel=0.01)
 
@@ -267,10 +268,10 @@ def standard(numbers):
 @pytest.mark.parametrize("schedule", [Cosine(), LinearBeta(), ScaledLinear()], ids=str)
 def test_euler_samples_are_those_of_perfect_steps(schedule, count):
     wanted = promised(schedule, count, eta=0.0)
-    path = schedule.path(start=schedule.steps - 1, count=count)
+    sigmas = path(schedule, start=schedule.steps - 1, count=count)
     start = standard(torch.randn(1, 1, 100, 100, generator=torch.Generator().manual_seed(0)))
     signal = schedule.abar[-1].sqrt()
-    out = euler(exact(*IMAGES), start.double() / signal, path)
+    out = euler(exact(*IMAGES), start.double() / signal, sigmas)
     assert out.mean().item() == pytest.approx(wanted[0], rel=0.01)
     assert out.std().item() == pytest.approx(wanted[1], rel=0.01)
 
@@ -315,18 +316,11 @@ def test_error_of_euler_halves_with_the_step():
     np.testing.assert_allclose(orders, 1, atol=0.2)
 
 
-def test_euler_equals_ddim_without_fresh_noise():
-    s = LinearBeta(steps=20)
-    denoise, x = exact(0.2, 0.7), latents().double()
-    indices = list(range(19, -1, -1))
-    abar, prev = s.chain(indices)
-    y = x * abar[0].sqrt()  # the same state, variance preserving
-    for now, then in zip(abar.tolist(), prev.tolist(), strict=True):
-        sigma = math.sqrt((1 - now) / now)
-        x0 = denoise(y / math.sqrt(now), torch.full((2,), sigma))
-        on_x0, on_y, _ = ddim_coefficients(now, then, 0.0)
-        y = on_x0 * x0 + on_y * y
-    torch.testing.assert_close(euler(denoise, x, s.path(start=19, count=20)), y, atol=1e-6, rtol=0)
+def test_a_step_without_fresh_noise_is_the_euler_step_of_the_flow():
+    x, x0 = latents().double(), latents().double().flip(0)
+    for now, then in ((4.0, 3.0), (1.0, 0.1), (0.1, 0.0)):
+        found = euler(lambda x, sigma: x0, x, torch.tensor([now, then]).double())
+        torch.testing.assert_close(found, x0 + then / now * (x - x0))
 
 
 # PLMS: its slope is linear in the image for Gaussian images, so the end of the flow is known.
@@ -362,10 +356,10 @@ def test_error_of_plms_falls_with_the_square_of_steps_that_are_not_equal():
 @pytest.mark.parametrize("schedule", [LinearBeta(), ScaledLinear(), Cosine()], ids=str)
 @pytest.mark.parametrize("count", [50, 100])
 def test_plms_comes_nearer_to_the_end_of_the_flow_than_euler(schedule, count):
-    path = schedule.path(start=999, count=count)
+    sigmas = path(schedule, start=999, count=count)
     x = torch.tensor([-20.0, 0.5, 20.0]).double().reshape(1, 1, 1, 3)
-    wanted = torch.tensor([end_of_flow(v, float(path[0]), *IMAGES) for v in x.flatten().tolist()])
-    ends = [walk(exact(*IMAGES), x, path).flatten() for walk in (euler, plms)]
+    wanted = torch.tensor([end_of_flow(v, float(sigmas[0]), *IMAGES) for v in x.flatten().tolist()])
+    ends = [walk(exact(*IMAGES), x, sigmas).flatten() for walk in (euler, plms)]
     short = [(end - wanted).abs().max().item() for end in ends]
     assert short[1] < 0.6 * short[0]
 
@@ -407,8 +401,8 @@ def test_calls_of_plms_are_counted_and_none_is_asked_about_clean_images(steps):
 
 def test_one_step_of_plms_to_the_end_is_the_clean_estimate():
     x0 = latents()
-    path = LinearBeta().path(start=30, count=1)
-    found = plms(lambda x, sigma: x0, x0 + 0.7, path)
+    sigmas = path(LinearBeta(), start=30, count=1)
+    found = plms(lambda x, sigma: x0, x0 + 0.7, sigmas)
     torch.testing.assert_close(found, x0, atol=1e-5, rtol=0)
 
 
@@ -439,6 +433,6 @@ def test_plms_equals_the_published_scheduler_where_it_is_asked_at_every_level():
     for t in (first, second, second, *rest):
         y, _ = theirs.step(eps_at(y, t), t, y)
     steps = list(schedule.timesteps(20))[::-1]
-    path = torch.cat([schedule.sigmas[steps], torch.zeros(1).double()])
-    ours = plms(denoise, x.double() / schedule.abar[steps[0]].sqrt(), path)
+    sigmas = torch.cat([schedule.sigmas[steps], torch.zeros(1).double()])
+    ours = plms(denoise, x.double() / schedule.abar[steps[0]].sqrt(), sigmas)
     torch.testing.assert_close(ours.float(), y, atol=1e-5, rtol=0)

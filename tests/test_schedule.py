@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.flow import path
 
 from brainuad.schedule import Cosine, LinearBeta, ScaledLinear, Schedule
 from brainuad.types import UsageError
@@ -137,17 +138,17 @@ def test_every_reachable_count_is_reached_from_zero_by_one_stride(steps, stride)
 def test_path_falls_from_its_start_to_zero(start, data):
     s = LinearBeta(steps=100)
     count = data.draw(st.integers(1, start + 1))
-    path = s.path(start=start, count=count)
-    assert len(path) == count + 1
-    assert path[0] == s.sigmas[start]
-    assert path[-1] == 0
-    assert (path.diff() < 0).all()
+    sigmas = path(s, start=start, count=count)
+    assert len(sigmas) == count + 1
+    assert sigmas[0] == s.sigmas[start]
+    assert sigmas[-1] == 0
+    assert (sigmas.diff() < 0).all()
 
 
 @pytest.mark.parametrize(("start", "count"), [(100, 5), (-1, 1), (4, 6), (4, 0)])
 def test_impossible_paths_are_refused(start, count):
     with pytest.raises(UsageError, match=r"steps from step .* start at 0 \.\. 99"):
-        LinearBeta(steps=100).path(start=start, count=count)
+        LinearBeta(steps=100).descent(start=start, count=count)
 
 
 @pytest.mark.parametrize("indices", [(), (1, 1), (1, 2), (10,), (3, -1)])

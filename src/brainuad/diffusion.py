@@ -4,9 +4,11 @@ Images run from 0 to 1 outside and from -1 to 1 inside. Levels are counted from 
 "t = 500" is index 499 of the schedule.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from functools import partial
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +22,7 @@ from brainuad.layers import Embedding
 from brainuad.method import Batch, Batches, Method, Minimise
 from brainuad.noise import coarse, pyramid
 from brainuad.rng import Rng
+from brainuad.sample import ddim_step
 from brainuad.schedule import Cosine, LinearBeta, ScaledLinear, Schedule
 from brainuad.simplex import simplex
 from brainuad.types import Brain, Images, PerItem, UsageError
@@ -27,6 +30,8 @@ from brainuad.unet import UNet, UNetOptions, ddpm_options
 
 Steps = Int[Tensor, " batch"]
 Level = Annotated[int, Field(ge=1)]
+Change: TypeAlias = Callable[[int, Images, int], Images | None]
+"""(level, clean estimate there, next level) -> what to go on from, or None to step as usual."""
 SCHEDULES = {"cosine": Cosine, "linear": LinearBeta, "scaled_linear": ScaledLinear}
 PUBLISHED: dict[str, Any] = {
     "width": 128,
@@ -237,3 +242,48 @@ class Diffusion(Method):
     def restorations(self, x: Images, brain: Brain, starts: Sequence[Start]) -> list[Images]:
         """The restoration from each level with the noise given for it."""
         return [self.restored(x, brain, start.level, start.eps) for start in starts]
+
+    # The chain; levels are counted from 1, and 0 is the clean image
+
+    def left(self, level: int) -> float:
+        """Share of the image's variance left at a level; 1 at level 0."""
+        return float(self.schedule.abar[level - 1]) if level else 1.0
+
+    def noised(self, x: Images, eps: Images, level: int) -> Images:
+        """Images in [-1, 1] with noise of a level; themselves at level 0."""
+        return self.left(level) ** 0.5 * x + (1 - self.left(level)) ** 0.5 * eps
+
+    def bounded(self, x_t: Images, t: Steps) -> Images:
+        """The clean estimate, kept in [-1, 1]."""
+        return self.clean(x_t, t).clamp(-1, 1)
+
+    def down(
+        self,
+        x: Images,
+        levels: Sequence[int],
+        *,
+        eta: float,
+        rng: Rng,
+        change: Change | None = None,
+    ) -> Images:
+        """Walk images down the chain (Song et al. 2021, arXiv 2010.02502, Eq. 12).
+
+        Args:
+            x: images in [-1, 1] with noise of the first level.
+            levels: falling; the clean estimate is asked for at all but the last.
+            eta: share of fresh noise in a step, of the kind of the training: 0 none (DDIM), 1 as
+                in DDPM.
+            rng: one stream per image, for fresh noise.
+            change: may replace the images before the next step.
+        """
+        for now, then in pairwise(levels):
+            x0 = self.bounded(x, torch.full((len(x),), now - 1, device=x.device))
+            changed = change(now, x0, then) if change is not None else None
+            fresh = partial(self.fresh, x, now, rng)
+            abar = (self.left(now), self.left(then))
+            x = ddim_step(x0, x, abar, eta=eta, fresh=fresh) if changed is None else changed
+        return x
+
+    def fresh(self, x: Images, level: int, rng: Rng) -> Images:
+        """Noise that is drawn on the way, in the step down from a level."""
+        return self.options.noise.like(x, rng=rng.fork("fresh", level))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from brainuad.config import Share
 from brainuad.rng import Rng
-from brainuad.sample import ddim_coefficients
+from brainuad.sample import ddim_step
 from brainuad.schedule import Schedule
 from brainuad.types import Images, UsageError
 
@@ -78,9 +79,9 @@ def inpaint(
         when = torch.full((len(z0),), t, device=z0.device)
         for turn in range(resamples):
             own = rng.fork("inpaint", t, turn)
-            eps = predict_eps(z, when)
-            fresh = noise(z, rng=own.fork("fresh")) if eta > 0 else None
-            moved = step_back(z, eps, (abar, before), eta, fresh)
+            x0 = (z - (1 - abar) ** 0.5 * predict_eps(z, when)) / abar**0.5
+            fresh = partial(noise, z, rng=own.fork("fresh"))
+            moved = ddim_step(x0, z, (abar, before), eta=eta, fresh=fresh)
             z = torch.where(mask, moved, noised(z0, before, own.fork("known"), noise))
             if before < 1 and turn + 1 < resamples:
                 z = noised(z, abar / before, own.fork("back"), noise)
@@ -95,17 +96,6 @@ def start_from(z0: Images, mask: Cells, init: Literal["qsample", "noise"]) -> Im
 def noised(z: Images, left: float, rng: Rng, noise: Draw) -> Images:
     """``z`` with the share ``left`` of its variance, filled up by noise; ``z`` itself at 1."""
     return z if left == 1 else left**0.5 * z + (1 - left) ** 0.5 * noise(z, rng=rng)
-
-
-def step_back(
-    z: Images, eps: Images, levels: tuple[float, float], eta: float, noise: Images | None
-) -> Images:
-    """One step from the first level to the second (Song et al. 2021, Eq. 12)."""
-    abar, before = levels
-    on_x0, on_z, fresh = ddim_coefficients(abar, before, eta)
-    x0 = (z - (1 - abar) ** 0.5 * eps) / abar**0.5
-    moved = on_x0 * x0 + on_z * z
-    return moved if noise is None else moved + fresh * noise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,16 +3,17 @@
 import warnings
 from functools import cache
 from importlib import import_module
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
 
 from brainuad.types import AnomalyMap, Images, UnavailableError, UsageError
 
-Perceptual = Literal["none", "lpips"]
-SMALLEST = 32
-"""Pixels along a side that are asked for; the last features of fewer are a single number."""
+Perceptual: TypeAlias = Literal["none", "lpips"]
+"""Perceptual distance that a method multiplies by or adds: none, or LPIPS."""
+SMALLEST = 17
+"""Pixels along a side; of fewer nothing is left after the strides of SqueezeNet."""
 
 
 @cache
@@ -43,10 +44,30 @@ def lpips_net() -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
-def require(perceptual: Perceptual) -> None:
-    """Fail now rather than after a training, where the network is asked for and cannot be had."""
+def check_perceptual(perceptual: Perceptual, x: Images) -> None:
+    """Fail before a training where the distance could not be taken after it.
+
+    Args:
+        perceptual: what a method asks for.
+        x: one of its training images.
+
+    Raises:
+        UnavailableError: the network cannot be had.
+        UsageError: images that are too small for it.
+    """
     if perceptual == "lpips":
+        check_sides(x)
         lpips_net()
+
+
+def check_sides(x: Images) -> None:
+    """Refuse images of which the network would leave nothing."""
+    if min(x.shape[2:]) < SMALLEST:
+        sides = " x ".join(str(side) for side in x.shape[2:])
+        raise UsageError(
+            f"perceptual: images of {sides} pixels; give at least {SMALLEST} along each side, or "
+            "set perceptual to none"
+        )
 
 
 @torch.no_grad()
@@ -57,18 +78,13 @@ def perceptual_map(x: Images, healthy: Images) -> AnomalyMap:
 
     Raises:
         UnavailableError: without the package, or without its weights.
-        UsageError: images with fewer than 32 pixels along a side.
+        UsageError: images with fewer than 17 pixels along a side.
 
     References:
         Zhang, Isola, Efros, Shechtman, Wang 2018, "The unreasonable effectiveness of deep features
         as a perceptual metric", CVPR, arXiv 1801.03924.
     """
-    if min(x.shape[2:]) < SMALLEST:
-        sides = " x ".join(str(side) for side in x.shape[2:])
-        raise UsageError(
-            f"perceptual: images of {sides} pixels; give at least {SMALLEST} along each side, or "
-            "set perceptual to none"
-        )
+    check_sides(x)
     net = lpips_net().to(x.device)
     grey = [2 * each.flatten(0, 1)[:, None].float().expand(-1, 3, -1, -1) - 1
             for each in (x, healthy)]  # fmt: skip

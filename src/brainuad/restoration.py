@@ -99,7 +99,7 @@ class Drawn(Restoration):
     def starts(self, x: Images, rng: Rng) -> list[Start]:
         """Fresh noise for each of the levels."""
         return [
-            Start(n, self.options.noise.like(x, rng=rng.fork("noise", n)), rng.fork("fresh", n))
+            Start(n, self.options.noise.like(x, rng=rng.fork("noise", n)), rng.fork("walk", n))
             for n in self.options.levels
         ]
 

@@ -2,21 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Literal
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from brainuad.config import Share
 from brainuad.denoiser import as_column
-from brainuad.diffusion import Level, Noise
+from brainuad.diffusion import Change, Level, Noise
 from brainuad.method import Batches, Minimise
-from brainuad.perceptual import Perceptual, require
+from brainuad.perceptual import Perceptual, check_perceptual
 from brainuad.restoration import Restoration, RestorationOptions
 from brainuad.rng import Rng
-from brainuad.sample import ddim_step
 from brainuad.schedule import Schedule
 from brainuad.types import Images
 
@@ -30,8 +27,6 @@ PUBLISHED: dict[str, Any] = {
 """Net of AutoDDPM and THOR (Bercea et al. 2023, 2024)."""
 Steps = Int[Tensor, " batch"]
 Clean = Callable[[Images, Steps], Images]
-Change = Callable[[int, Images, int], Images | None]
-"""(level, clean estimate there, next level) -> what to go on from, or None to step as usual."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,16 +54,12 @@ class Reverse(Restoration):
 
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """One stage: the denoiser on healthy images."""
-        require(self.options.perceptual)
+        check_perceptual(self.options.perceptual, batches.get([0]).x)
         super().fit(batches, minimise=minimise)
 
     def passes(self, size: tuple[int, ...]) -> int:
         """One walk from each of the levels."""
         return sum(-(-level // self.options.stride) for level in self.options.levels)
-
-    def bounded(self, x_t: Images, t: Steps) -> Images:
-        """The clean estimate, kept in [-1, 1]."""
-        return self.clean(x_t, t).clamp(-1, 1)
 
     def walk(self, x: Images, level: int, *, rng: Rng, change: Change | None = None) -> Images:
         """The clean image in [-1, 1] at the end of the chain.
@@ -80,30 +71,7 @@ class Reverse(Restoration):
             change: may replace the images before the next step.
         """
         levels = [*range(level, 0, -self.options.stride), 0]
-        for now, then in pairwise(levels):
-            x0 = self.bounded(x, torch.full((len(x),), now - 1, device=x.device))
-            changed = change(now, x0, then) if change is not None else None
-            x = self.step(x, x0, (now, then), rng) if changed is None else changed
-        return x
-
-    def step(self, x: Images, x0: Images, levels: tuple[int, int], rng: Rng) -> Images:
-        """One step from the first level to the second (Song et al. 2021, Eq. 12)."""
-        now, then = levels
-        return ddim_step(
-            x0,
-            x,
-            (self.left(now), self.left(then)),
-            eta=self.options.eta,
-            fresh=lambda: self.options.noise.like(x, rng=rng.fork("fresh", now)),
-        )
-
-    def left(self, level: int) -> float:
-        """Share of the image's variance left at a level; 1 at level 0."""
-        return float(self.schedule.abar[level - 1]) if level else 1.0
-
-    def noised(self, x: Images, eps: Images, level: int) -> Images:
-        """Images in [-1, 1] with noise of a level; themselves at level 0."""
-        return self.left(level) ** 0.5 * x + (1 - self.left(level)) ** 0.5 * eps
+        return self.down(x, levels, eta=self.options.eta, rng=rng, change=change)
 
 
 def noise_by(clean: Clean, schedule: Schedule) -> Clean:

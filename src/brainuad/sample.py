@@ -26,25 +26,8 @@ ADAMS_BASHFORTH = (
 """Weights of one to four slopes, newest first, for equal steps."""
 
 
-def euler(denoise: Denoiser, x: Images, sigmas: Float[Tensor, " levels"]) -> Images:
-    """Follow the probability-flow equation from ``sigmas[0]`` down to ``sigmas[-1]``.
-
-    The same as DDIM without fresh noise (Song et al. 2021, arXiv 2010.02502, Eq. 13), for images
-    of unchanged brightness: x = x0 + sigma eps.
-
-    Args:
-        denoise: clean estimate of an image with noise of the given standard deviation.
-        x: images with noise of standard deviation ``sigmas[0]``.
-        sigmas: falling noise levels; all but the last above 0.
-    """
-    for now, then in pairwise(sigmas.tolist()):
-        x0 = denoise(x, x.new_full((len(x),), now))
-        x = x0 + (then / now) * (x - x0)
-    return x
-
-
 def plms(denoise: Denoiser, x: Images, sigmas: Float[Tensor, " levels"]) -> Images:
-    """Follow the same equation as :func:`euler` with steps that remember the last four slopes.
+    """Follow the probability-flow equation down, with steps that remember the last four slopes.
 
     The pseudo linear multistep method of PNDM without Runge-Kutta steps at the start: the first
     step takes the mean of the slopes at its two ends (unless it ends at 0), the second and third

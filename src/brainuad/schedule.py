@@ -113,11 +113,6 @@ class Schedule(ABC):
         abar = self.abar[list(indices)]
         return abar, earlier(abar.flip(0)).flip(0)
 
-    def path(self, *, start: int, count: int) -> Float[Tensor, " levels"]:
-        """Noise levels sigma of :meth:`descent`, then 0: count + 1 numbers."""
-        steps = list(self.descent(start=start, count=count))
-        return torch.cat([self.sigmas[steps], self.sigmas.new_zeros(1)])
-
     def descent(self, *, start: int, count: int) -> tuple[int, ...]:
         """``count`` steps from ``start`` down, evenly spread.
 

@@ -135,10 +135,7 @@ def test_drawn_scans_count_as_often_as_they_are_drawn(parts, data):
     expected = []
     for row in draws:
         repeated = [p for p, times in zip(parts, row, strict=True) for _ in range(times)]
-        total = Candidates(scans=0)
-        for part in repeated:
-            total = total + part
-        expected.append(np.mean(list(froc(total).values())))
+        expected.append(np.mean(list(froc(together(repeated)).values())))
     np.testing.assert_allclose(mean_froc(parts)(draws * 1.0), expected)
 
 

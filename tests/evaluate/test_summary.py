@@ -10,10 +10,12 @@ from tests.evaluate.test_protocols import SPACING, by_name, one
 from brainuad.evaluate import voxel
 from brainuad.evaluate.case import Case, checked
 from brainuad.evaluate.lesion import match
+from brainuad.evaluate.measure import measure
 from brainuad.evaluate.protocols import evaluate, evaluate_cases
 from brainuad.evaluate.restoration import restoration
 from brainuad.evaluate.statistics import counts_interval
 from brainuad.evaluate.surface import hausdorff95, surface_dice
+from brainuad.evaluate.writer import Writer
 from brainuad.histogram import RESAMPLED_MANTISSA
 from brainuad.postprocess import label_components
 from brainuad.types import DataError
@@ -179,6 +181,23 @@ def test_pooled_values_come_from_fine_bins_and_their_intervals_nearly_do(name, m
     # The same draws in wider bins: the ends may move by a tenth of the width.
     reach = (fine.high - fine.low) / 10
     assert (found.low, found.high) == pytest.approx((fine.low, fine.high), abs=reach)
+
+
+@pytest.mark.parametrize("name", ["auprc_pooled", "dice_oracle_pooled"])
+def test_the_interval_is_moved_as_far_as_the_value(name):
+    """Bins so wide that a value of theirs is far from that of the fine counts."""
+    metric = {"auprc_pooled": voxel.ap_of_counts, "dice_oracle_pooled": voxel.max_dice_of_counts}
+    fine = [measure(checked(case), {}) for case in grainy()]
+    wide = [dataclasses.replace(m, counts=voxel.coarser(m.counts, mantissa=0)) for m in fine]
+    total = voxel.pool([m.counts for m in fine])
+    writer = Writer(protocol="local", seed=5, resamples=200)
+    (row,) = writer.pooled(name, metric[name], wide, total)
+    _, lesion, other = voxel.stack([m.counts for m in wide])
+    coarse = counts_interval(metric[name], lesion, other, seed=5, words=(name,), resamples=200)
+    shift = float(metric[name](total.lesion, total.other)) - coarse.value
+    assert abs(shift) > 0.005
+    assert row.value == pytest.approx(coarse.value + shift)
+    assert (row.low, row.high) == pytest.approx((coarse.low + shift, coarse.high + shift))
 
 
 def test_what_is_kept_of_a_case_does_not_grow_with_how_finely_it_is_told_apart():

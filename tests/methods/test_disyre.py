@@ -71,27 +71,51 @@ def test_a_walk_goes_from_strong_to_weak_along_the_corruption():
     batch = testing.Blobs(2, "axial").get(range(2))
     clean, other = batch.x, batch.x.flip(0)
     net = Healer(clean, 1.0)
-    method = made(net, labels=[60, 20, 40], walk=True)
+    method = made(net, labels=[60, 20, 40], cold=True)
     strength = method.schedule.abar.sqrt().float()
     sick = clean + strength[20] * (other - clean)
     found = method.detect(sick, batch.brain, rng=batch.rng(0))
     assert [label for label, _ in net.asked] == [20, 40, 60]
     for label, state in net.asked:
         left = clean + strength[label] * (other - clean)
+        left = left if label == 20 else left * batch.brain
         torch.testing.assert_close(state, 2 * left - 1, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.healthy, clean * batch.brain, atol=1e-6, rtol=0)
     wanted = (sick - clean).abs() * batch.brain
     torch.testing.assert_close(found.anomaly, wanted, atol=1e-6, rtol=0)
 
 
+def test_states_of_a_walk_stay_in_the_brain_and_in_range():
+    """A net that overshoots everywhere sees nothing that it was not trained on."""
+
+    asked = []
+
+    class Wild(nn.Module):
+        def forward(self, x, t):
+            asked.append(x)
+            return 5 * torch.ones_like(x)
+
+    batch = testing.Blobs(2, "axial").get(range(2))
+    made(Wild(), labels=[20, 40, 60], cold=True).detect(batch.x, batch.brain, rng=batch.rng(0))
+    assert len(asked) == 3
+    for state in asked[1:]:
+        assert state.abs().max() <= 1
+        assert (state[~batch.brain] == -1).all()
+
+
+def test_a_walk_over_one_label_is_refused():
+    with pytest.raises(UsageError, match=r"cold diffusion over labels \[30\]; give at least two"):
+        DisyreOptions(labels=(30,), cold=True)
+
+
 def test_a_walk_undoes_more_than_one_call_of_a_timid_net():
     batch = testing.Blobs(2, "axial").get(range(2))
     sick = (batch.x + 0.2) * batch.brain
     once, walked = (
-        made(Healer(batch.x, 0.5), labels=[10, 50, 90], walk=walk)
+        made(Healer(batch.x, 0.5), labels=[10, 50, 90], cold=cold)
         .detect(sick, batch.brain, rng=batch.rng(0))
         .anomaly.sum()
-        for walk in (False, True)
+        for cold in (False, True)
     )
     assert walked > 1.5 * once
 

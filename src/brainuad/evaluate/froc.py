@@ -4,6 +4,7 @@ import math
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -17,7 +18,7 @@ FROC_BLOCK = 4096
 """False candidates that are counted at once."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Candidates:
     """Confidences for FROC, of one scan or of several added together.
 
@@ -27,16 +28,10 @@ class Candidates:
     lesions: tuple[float, ...] = ()
     """Highest confidence of a component that touches the lesion; -inf when there is none."""
     false: Sequence[float] = ()
-    """Confidence of each component that touches no lesion; there may be thousands in a scan."""
+    """Confidence of each component that touches no lesion: an array where there are
+    thousands in a scan, because a tuple takes four times the memory."""
     scans: int = 1
     """How many scans."""
-
-    def __add__(self, other: "Candidates") -> "Candidates":
-        return Candidates(
-            lesions=self.lesions + other.lesions,
-            false=array("d", self.false) + array("d", other.false),
-            scans=self.scans + other.scans,
-        )
 
 
 def candidates(matched: Match, anomaly: Volume) -> Candidates:
@@ -55,7 +50,11 @@ def candidates(matched: Match, anomaly: Volume) -> Candidates:
 
 def together(parts: Sequence[Candidates]) -> Candidates:
     """The candidates of all scans."""
-    return sum(parts[1:], parts[0])
+    return Candidates(
+        lesions=tuple(chain.from_iterable(part.lesions for part in parts)),
+        false=array("d", chain.from_iterable(part.false for part in parts)),
+        scans=sum(part.scans for part in parts),
+    )
 
 
 def froc_curve(found: Candidates) -> tuple[np.ndarray, np.ndarray]:

@@ -144,14 +144,21 @@ class Cddpm(Drawn):
 
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Error of the net's prediction at a random step of each image, mean over all pixels."""
-        x, _ = self.augmented(batch, rng)
+        x, brain = self.augmented(batch, rng)
         told = rng.fork("told").uniform() >= self.options.drop_condition
-        condition = self.encoder(x) * told[:, None].to(x)
-        return self.conditioned_loss(2 * x - 1, condition, *self.drawn(x, rng))
+        return self.loss_at(2 * x - 1, brain, *self.drawn(x, rng), told.to(x))
 
-    def loss_at(self, x0: Images, brain: Brain, t: Steps, eps: Images) -> PerItem:
-        """The loss for given images in [-1, 1], steps and noise."""
-        return self.conditioned_loss(x0, self.encoder((x0 + 1) / 2), t, eps)
+    def loss_at(
+        self, x0: Images, brain: Brain, t: Steps, eps: Images, told: PerItem | None = None
+    ) -> PerItem:
+        """The loss for given images in [-1, 1], steps and noise.
+
+        ``told`` is a factor on the condition of each image; None: 1.
+        """
+        condition = self.encoder((x0 + 1) / 2)
+        if told is not None:
+            condition = condition * told[:, None]
+        return self.conditioned_loss(x0, condition, t, eps)
 
     def conditioned_loss(self, x0: Images, condition: Embedding, t: Steps, eps: Images) -> PerItem:
         """The loss with a condition that is known already."""

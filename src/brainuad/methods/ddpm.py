@@ -2,17 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, ClassVar
 
-import torch
 from pydantic import Field
 
 from brainuad import training_published
 from brainuad.config import Share
-from brainuad.diffusion import PUBLISHED, SMALL, TINY, Start, Steps
+from brainuad.diffusion import PUBLISHED, SMALL, TINY, Start
 from brainuad.restoration import Drawn, DrawnOptions
-from brainuad.sample import ddim_step
 from brainuad.types import Brain, Images, UsageError
 
 __all__ = ["Ddpm"]
@@ -113,15 +110,6 @@ class Ddpm(Drawn):
     def walked(self, x: Images, start: Start) -> Images:
         """Images in [-1, 1], noised to a level and walked back down the chain."""
         steps = self.schedule.descent(start=start.level - 1, count=self.options.walk)
-        levels = zip(*(abar.tolist() for abar in self.schedule.chain(steps)), strict=True)
-        x = self.schedule.add_noise(x, start.eps, self.all_at(steps[0], x))
-        for step, abar in zip(steps, levels, strict=True):
-            rng = start.rng.fork("step", step)
-            fresh = partial(self.options.noise.like, x, rng=rng)
-            x0 = self.clean(x, self.all_at(step, x)).clamp(-1, 1)  # as the released code does
-            x = ddim_step(x0, x, abar, eta=self.options.eta, fresh=fresh)
-        return x
-
-    def all_at(self, step: int, x: Images) -> Steps:
-        """The same step for each image."""
-        return torch.full((len(x),), step, device=x.device)
+        levels = [*(step + 1 for step in steps), 0]
+        x = self.noised(x, start.eps, start.level)
+        return self.down(x, levels, eta=self.options.eta, rng=start.rng)

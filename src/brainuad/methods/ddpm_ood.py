@@ -17,7 +17,7 @@ from brainuad.diffusion import PUBLISHED, SCHEDULES, SIMPLEX_X0, SMALL, TINY, Di
 from brainuad.healthy_error import Errors, HealthyErrors, check_enough, means_in
 from brainuad.latents import Part, split
 from brainuad.method import Batch, Batches, Detection, Minimise
-from brainuad.perceptual import Perceptual, perceptual_map, require
+from brainuad.perceptual import Perceptual, check_perceptual, perceptual_map
 from brainuad.rng import Rng
 from brainuad.sample import plms, plms_calls
 from brainuad.types import Brain, Images, PerItem, UsageError
@@ -187,7 +187,7 @@ class DdpmOod(Diffusion):
         Raises:
             DataError: fewer than two images to say how large healthy errors are.
         """
-        require(self.options.perceptual)
+        check_perceptual(self.options.perceptual, batches.get([0]).x)
         training, rest = split(batches, self.options.held_out)
         check_enough(len(rest))
         if self.autoencoder is not None:

@@ -47,10 +47,11 @@ class DisyreOptions:
     tissues: Literal["t1", "t2"] = "t1"
     """Intensities that stand for tissues: those of T1-weighted or of T2-weighted and FLAIR."""
     labels: tuple[Annotated[int, Field(ge=0)], ...] = (99, 74, 49, 24)
-    """Labels that detection asks for, from 0 (strongest corruption); the map is their mean."""
-    walk: bool = False
-    """Go from the lowest of the labels to the highest, each time on from the last restoration (cold
-    diffusion), instead of restoring the slice itself at each; the map is of the end of the walk."""
+    """Labels that detection asks for, from 0 (strongest corruption); the map is the mean of their
+    residuals, or with ``cold`` the residual to the end of a walk over them."""
+    cold: bool = False
+    """Cold diffusion: walk from the lowest label to the highest, each time on from the last
+    restoration, instead of restoring the slice itself at each."""
     by_brain: bool = False
     """Multiply the map by the share of the slice that is brain, as published."""
     sign: Sign = "absolute"
@@ -67,6 +68,11 @@ class DisyreOptions:
             raise UsageError(
                 f"disyre: labels {list(self.labels)} of {self.steps} steps; give at least one "
                 f"label between 0 and {self.steps - 1}"
+            )
+        if self.cold and len(set(self.labels)) < 2:
+            raise UsageError(
+                f"disyre: cold diffusion over labels {list(self.labels)}; give at least two to "
+                "walk over, or set cold to false"
             )
 
 
@@ -165,7 +171,7 @@ class Disyre(Method):
         """Mean residual to the restorations of the slice; nothing is drawn."""
         self.check_fitted()
         o = self.options
-        ends = [self.walked(x)] if o.walk else [self.restored(x, n) for n in o.labels]
+        ends = [self.walked(x, brain)] if o.cold else [self.restored(x, n) for n in o.labels]
         restored = [end * brain for end in ends]
         sizes = [residual(x, r, kind=o.residual, sign=o.sign) for r in restored]
         anomaly = torch.stack(sizes).mean(0) * brain
@@ -173,18 +179,19 @@ class Disyre(Method):
             anomaly = anomaly * brain.float().flatten(1).mean(1).reshape(-1, 1, 1, 1)
         return Detection(anomaly=anomaly, healthy=torch.stack(restored).mean(0))
 
-    def walked(self, x: Images) -> Images:
+    def walked(self, x: Images, brain: Brain) -> Images:
         """The restoration at the end of a walk over the labels, strongest corruption first.
 
         A corrupted slice lies on the line from the clean one to the anomaly, as far along it as
         the corruption is strong. So each step keeps the direction to the estimate of the clean
-        slice and shortens the distance to what is left at the next label.
+        slice and shortens the distance to what is left at the next label; states stay in [0, 1] and
+        0 outside the brain, as everything that the net was trained on.
         """
-        labels = sorted(self.options.labels)
+        labels = sorted(set(self.options.labels))
         strengths = self.schedule.abar.sqrt()[labels].tolist()
         restored = self.restored(x, labels[0])
         for label, (now, then) in zip(labels[1:], pairwise(strengths), strict=True):
-            x = restored + then / now * (x - restored)
+            x = (restored + then / now * (x - restored)).clamp(0, 1) * brain
             restored = self.restored(x, label)
         return restored
 
