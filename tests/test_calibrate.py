@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brainuad.calibrate import QUANTILES, RATES, Calibration, Calibrator, check_same, scan_score
+from brainuad.calibrate import (
+    QUANTILES,
+    RATES,
+    STEADY,
+    Calibration,
+    Calibrator,
+    check_same,
+    scan_score,
+)
 from brainuad.config import to_dict
 from brainuad.types import DataError, MissingError
 
@@ -46,6 +54,15 @@ def test_rate_comes_back_on_the_same_scans_within_one_bin(rate):
     assert np.mean(just_below < VALUES) >= rate - 1 / VALUES.size
 
 
+def test_enough_scans_need_no_remark():
+    calibrator = Calibrator()
+    for n in range(STEADY):
+        anomaly = np.random.default_rng(n).random((8, 8, 8), dtype=np.float32)
+        calibrator.add(anomaly, np.ones(anomaly.shape, bool), 0.5, f"p{n}")
+    hashes = {f"{part}_hash": "x" for part in ("postprocess", "recipe", "weights")}
+    assert calibrator.finish(**hashes).remarks == ()
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_threshold_is_the_quantile(rate):
     expected = np.quantile(VALUES, 1 - rate, method="higher")
@@ -56,7 +73,9 @@ def test_counts_and_quantiles_are_of_the_scans():
     assert (CALIBRATION.n, CALIBRATION.voxels) == (6, VALUES.size)
     assert CALIBRATION.highest == VALUES.max()
     assert not CALIBRATION.dead
-    assert CALIBRATION.remarks == ()
+    assert [remark.partition(":")[0] for remark in CALIBRATION.remarks] == [
+        "made of 6 healthy scans"
+    ]
     for q in QUANTILES:
         own = [np.quantile(anomaly[brain], q) for anomaly, brain in MAPS]
         np.testing.assert_allclose(CALIBRATION.scan_quantiles[q], own, rtol=1e-6)

@@ -140,6 +140,44 @@ def test_a_fit_needs_scans_from_one_place(run, tmp_path, words, code, message):
     assert not list(tmp_path.iterdir())
 
 
+# What lies in the folder already
+
+
+def test_a_detector_is_written_over_only_when_asked(run, cohort: Path, detector: Path, tmp_path):
+    mine = shutil.copytree(detector, tmp_path / "mine")
+    before = {p.name: p.read_bytes() for p in mine.iterdir()}
+    words = ["fit", "-i", cohort / "healthy", "-o", mine, "-m", "intensity", "--recipe", "phantom"]
+    code, said = run(*words)
+    assert code == 2
+    assert "holds a detector already (intensity, preset dark)" in said
+    assert {p.name: p.read_bytes() for p in mine.iterdir()} == before
+    assert not (tmp_path / "mine.work").exists()
+    assert run(*words, "--replace")[0] == 0
+    assert Detector.load(mine).config.preset == "default"
+
+
+def test_thresholds_go_over_the_same_weights_alone(run, cohort: Path, detector: Path, tmp_path):
+    mine = shutil.copytree(detector, tmp_path / "mine")
+    other = tmp_path / "other"
+    Detector.create("intensity", recipe="phantom").save(other)
+    words = ["calibrate", "-i", cohort / "others", "-m", detector, "-o"]
+    assert run(*words, mine)[0] == 0
+    both = ["ensemble", "-m", detector, "-o", other]
+    for refused in ([*words, other], both):
+        code, said = run(*refused)
+        assert code == 2
+        assert "holds a detector already (intensity, preset default)" in said
+
+
+def test_a_folder_with_other_files_is_refused_before_the_work(run, cohort: Path, tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "thesis.doc").write_text("x")
+    code, said = run(*fit_words(cohort, tmp_path / "d"))
+    assert code == 65
+    assert "holds other files" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["d"]
+
+
 # Ensembles
 
 
@@ -253,7 +291,7 @@ def test_every_option_of_a_method_is_explained(run, name: str):
 def test_methods_for_people(run):
     code, said = run("methods")
     assert code == 0
-    assert "calls/scan" in said
+    assert "calls: of the net, at most" in said
     assert "learns" in said
     code, said = run("methods", "dae")
     assert code == 0
@@ -536,6 +574,30 @@ def test_a_lower_rate_marks_less(run, cohort: Path, detector: Path, tmp_path: Pa
         marked.append(read_scan(tmp_path / "sub-test0_T1w_mask.nii.gz").voxels > 0)
     assert marked[1].sum() < marked[0].sum()
     assert not (marked[1] & ~marked[0]).any()
+
+
+def test_a_detector_without_thresholds_and_a_rate_without_one_are_refused_at_once(
+    run, cohort: Path, detector: Path, tmp_path: Path
+):
+    bare = tmp_path / "bare"
+    Detector.create("intensity", recipe="phantom").save(bare)
+    scan = cohort / "test" / "sub-test0_T1w.nii.gz"
+    code, said = run("detect", "-i", scan, "-o", tmp_path / "out", "-m", bare)
+    assert code == 2
+    assert "has no thresholds, so it can mark nothing" in said
+    words = ["detect", "-i", scan, "-o", tmp_path / "out", "-m", detector, "--rate", "0.02"]
+    code, said = run(*words)
+    assert code == 65
+    assert "no threshold for the rate 0.02; choose 0.001, 0.01, 0.05" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_reasons_are_said_once(run, detector: Path, tmp_path: Path):
+    bad = [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    code, said = run("detect", "-i", *bad, "-o", tmp_path / "out", "-m", detector)
+    assert code == 1
+    assert said.count("no such file") == 2
+    assert said.count("a.nii.gz") == 2
 
 
 def test_one_bad_scan_does_not_stop_the_others(run, cohort: Path, detector: Path, tmp_path: Path):

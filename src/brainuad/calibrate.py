@@ -25,6 +25,8 @@ RATES = (0.001, 0.01, 0.05)
 """Shares of healthy brain voxels that may lie above a threshold."""
 QUANTILES = (0.5, 0.9, 0.95, 0.99, 0.995, 0.999)
 """Quantiles of each healthy scan's brain voxels that are kept."""
+STEADY = 20
+"""Healthy scans from which on thresholds are steady."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +69,15 @@ class Calibration:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a reader of results made with this calibration must know."""
+        few = (
+            f"made of {self.n} healthy scan{'s' * (self.n > 1)}: thresholds hang on which, and "
+            f"percentiles are coarse; {STEADY} or more are better"
+        )
+        found = [few] if self.n < STEADY else []
         if self.dead:
-            return ("the map is 0 in every healthy brain; anything above 0 will be marked",)
-        return tuple(
+            dead = "the map is 0 in every healthy brain; anything above 0 will be marked"
+            return dead, *found
+        return *found, *(
             f"rate {rate:g} could not be met: {self.achieved[rate]:.2g} of the healthy voxels lie "
             f"above the lowest usable threshold {threshold:.3g}, because many values are equal"
             for rate, threshold in sorted(self.thresholds.items())

@@ -191,7 +191,8 @@ def _sentence(items: list[Any], name: str) -> str:
 
 
 def _joined(name: str, message: str) -> str:
-    return f"{name}: {message}" if name else message
+    said = not name or message.startswith(f"{name}: ")
+    return message if said else f"{name}: {message}"
 
 
 def override(data: Mapping[str, Any], changes: Sequence[str]) -> dict[str, Any]:

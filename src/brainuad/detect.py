@@ -22,6 +22,8 @@ from brainuad.scan_file import scan_stem
 from brainuad.types import Mask, UsageError, Volume
 
 Level = Literal["minimal", "standard", "full"]
+OVERFLOW = 0.1
+"""Share of a brain from which on a mask is doubted."""
 COMPONENT_COLUMNS: tuple[str, ...] = (
     "index",
     "volume_mm3",
@@ -78,12 +80,15 @@ class Finding:
             "cohort": calibration.cohort,
         }
         p_value = calibration.p_value(self.score)
+        brain = brain_of(self.scan)
+        share = float(np.count_nonzero(mask & brain) / max(1, np.count_nonzero(brain)))
+        record = {"threshold": source, "p_value": p_value, "remarks": overflow(share, rate)}
         return replace(
             self,
             mask=mask,
             components=components(mask, self.anomaly, self.scan.affine, self.scan.spacing),
             percentile=calibration.percentile(self.score),
-            record={**self.record, "threshold": source, "p_value": p_value},
+            record={**self.record, **record},
         )
 
     def save(
@@ -160,6 +165,17 @@ class Finding:
             "preparation": self.prepared.report,
             "files": dict(files),
         }
+
+
+def overflow(share: float, rate: float) -> list[str]:
+    """What to think of a mask that takes a large share of the brain; nothing where it does not."""
+    if share <= max(OVERFLOW, 5 * rate):
+        return []
+    return [
+        f"{100 * share:.0f} % of the brain is marked, where {100 * rate:g} % of a healthy one is; "
+        "another scanner, coil or field of view does this more often than a lesion: look at the "
+        "picture, and calibrate on healthy scans of the same kind (brainuad calibrate)"
+    ]
 
 
 def in_own_intensity(prepared: Prepared, healthy: Float[np.ndarray, "a b c"]) -> Volume:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from brainuad.config import dump_yaml, load_yaml
 from brainuad.manifest import file_errors
-from brainuad.types import AccessError, DataError, MissingError
+from brainuad.types import AccessError, DataError, MissingError, UsageError
 
 FORMAT = 1
 CONFIG, WEIGHTS, CALIBRATION, CARD = (
@@ -71,15 +71,43 @@ def write_detector(
     return folder
 
 
+def check_free(folder: Path, *, replace: bool = False, but: str = "") -> None:
+    """Refuse a folder whose content a new detector would take the place of.
+
+    Args:
+        folder: where the detector shall go.
+        replace: whether a detector there is not wanted any more.
+        but: hash of weights that may be there, since the new ones are the same.
+
+    Raises:
+        UsageError: it holds another detector.
+        DataError: it holds something else.
+    """
+    _check_ours(folder)
+    if replace or not (folder / CONFIG).exists():
+        return
+    head = load_yaml(folder / CONFIG)
+    if not but or head.get("weights_sha256") != but:
+        made = head.get("detector") or {}
+        what = f"{made.get('method', 'unknown method')}, preset {made.get('preset', 'unknown')}"
+        raise UsageError(
+            f"{folder}: holds a detector already ({what}); choose another --out, or add --replace"
+        )
+
+
+def _check_ours(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+        raise DataError(f"{folder}: holds other files; choose an empty or new folder")
+
+
 def take_place(new: Path, folder: Path, *, spare: Path) -> None:
     """Move ``new`` to ``folder``; what was there goes to ``spare``, unless it is no detector.
 
     Raises:
         DataError: ``folder`` holds something else than a detector, which is left alone.
     """
+    _check_ours(folder)
     if folder.exists():
-        if any(folder.iterdir()) and not (folder / CONFIG).exists():
-            raise DataError(f"{folder}: holds other files; choose an empty or new folder")
         for other in folder.iterdir():
             if other.name not in (CONFIG, WEIGHTS, CALIBRATION, CARD):
                 shutil.move(other, new / other.name)

@@ -55,6 +55,14 @@ class PretrainOptions:
     visible: float = 0.35
     """Share of cells that are visible, in (0, 1); at least one is, and at least one is not."""
 
+    def check(self, stride: int) -> None:
+        """Refuse cells that are finer than an encoder sees, or a share that is none."""
+        if self.cell_px % stride or not 0 < self.visible < 1:
+            raise UsageError(
+                f"pretraining: cells of {self.cell_px} px, visible share {self.visible}; use a "
+                f"multiple of the encoder's stride {stride} and a share between 0 and 1"
+            )
+
 
 # Layers that know which cells are visible
 
@@ -186,10 +194,7 @@ class Encoder(nn.Module):
         sparse_norms(self.levels)
 
     def maps(self, x: Images, cells: Cells | None = None) -> list[Maps]:
-        """The map of each level, finest first; of the visible cells alone where these are given.
-
-        Then the cells must divide ``x`` into equal blocks.
-        """
+        """The map of each level, finest first; of the visible blocks of ``x`` alone, if given."""
         found, h = [], x if cells is None else x * spread(cells, x)
         with only(self.levels, cells):
             for level in self.levels:
@@ -200,9 +205,6 @@ class Encoder(nn.Module):
     def forward(self, x: Images) -> Embedding:
         """The vector of each slice."""
         return self.head(self.maps(padded(x, self.stride))[-1].mean((2, 3)))
-
-
-# Pre-training
 
 
 class Densify(nn.Module):
@@ -243,11 +245,7 @@ class Pretraining(nn.Module):
 
     def __init__(self, encoder: Encoder, options: PretrainOptions, *, channels: int = 1):
         super().__init__()
-        if options.cell_px % encoder.stride or not 0 < options.visible < 1:
-            raise UsageError(
-                f"pretraining: cells of {options.cell_px} px, visible share {options.visible}; use "
-                f"a multiple of the encoder's stride {encoder.stride} and a share between 0 and 1"
-            )
+        options.check(encoder.stride)
         self.encoder, self.options = encoder, options
         stages = encoder.stride.bit_length() - 1
         top = max(encoder.widths[-1] // 4, 2**stages)

@@ -73,6 +73,20 @@ def test_checks_are_put_in_words_with_what_is_plausible():
     assert second.name == "novelty"
 
 
+def test_a_warning_says_what_is_usual_and_is_a_note_too():
+    fact = {"value": 0.68, "limits": [0.4, 1.0], "usual": [0.7, 1.0], "status": "warn"}
+    changed = PREPARATION | {"checks": {"seen": fact, "noise": {**fact, "status": "pass"}}}
+    warned, passed = found.checks(changed)
+    assert warned.note == "0.68 (usual: 0.7 to 1; plausible: 0.4 to 1)"
+    assert passed.note == "0.68 (plausible: 0.4 to 1)"
+    said = [*found.cautions({"remarks": ["13 % of the brain is marked"]}, changed)]
+    assert said == [
+        "share of the template's brain in the field of view is 0.68 (usual: 0.7 to 1; plausible: "
+        "0.4 to 1)",
+        "13 % of the brain is marked",
+    ]
+
+
 def test_what_was_not_checked_is_said():
     unknown = {"modality": {"value": None, "limits": [], "status": "warn"}}
     changed = PREPARATION | {"checks": unknown, "checks_left_out": {"seen": "no register step"}}

@@ -145,9 +145,19 @@ def each(
         list_failures(failures, total=len(paths))
 
 
-def list_failures(failures: dict[Path, str], *, total: int, kind: str = "scan") -> None:
-    """Say which scans, or other things, failed and leave with exit code 1."""
+def list_failures(
+    failures: dict[Path, str], *, total: int, kind: str = "scan", told: bool = True
+) -> None:
+    """Say which scans, or other things, failed and leave with exit code 1.
+
+    Args:
+        failures: what failed, and why.
+        total: how many were tried.
+        kind: what they are.
+        told: whether the reasons were said before, when they came up.
+    """
     complain(f"{len(failures)} of {total} {kind}{'' if total == 1 else 's'} failed:")
     for path, why in failures.items():
-        say("  " + escape(why if path.name in why else f"{path}: {why}"))
+        full = why if path.name in why else f"{path}: {why}"
+        say("  " + escape(str(path) if told else full))
     raise typer.Exit(1)

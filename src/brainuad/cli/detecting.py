@@ -20,6 +20,7 @@ from brainuad.cli.basics import (
     Series,
     Sessions,
     each,
+    remark,
     say,
 )
 
@@ -97,12 +98,11 @@ def detect(
     is reported and the others are done. Research use, not a medical device.
     """
     from brainuad.cli.inputs import sources
-    from brainuad.detector import Detector
     from brainuad.read.bids import Wanted
     from brainuad.train import resolve_device
 
     resolve_device(device)
-    detector = Detector.load(model)
+    detector = with_threshold(model, rate)
     wanted = Wanted(
         participants=participant or (),
         sessions=session or (),
@@ -117,13 +117,33 @@ def detect(
     say(f"results: {out}")
 
 
+def with_threshold(model: Path, rate: float) -> "Detector":
+    """A detector that can mark at this rate.
+
+    Raises:
+        UsageError: it was never calibrated.
+        DataError: it has no threshold for the rate.
+    """
+    from brainuad.detector import Detector
+    from brainuad.types import UsageError
+
+    detector = Detector.load(model)
+    if detector.calibration is None:
+        raise UsageError(
+            f"{model}: has no thresholds, so it can mark nothing; set them on healthy scans first, "
+            f"brainuad calibrate -m {model} -i SCAN..."
+        )
+    detector.calibration.threshold(rate)
+    return detector
+
+
 def one(
     detector: "Detector", source: "Source", *, out: Path, level: Any, options: dict[str, Any]
 ) -> str:
     """Detect in one scan, write its files and say what came of it."""
     from brainuad.manifest import run_manifest, sha256_of
     from brainuad.read.any import is_nifti
-    from brainuad.report.found import write_page
+    from brainuad.report.found import cautions, write_page
 
     # Names of files are taken at their word; among the series of a study one has to be chosen.
     asked = None if is_nifti(source.path) else detector.config.modality
@@ -139,6 +159,8 @@ def one(
     finding = replace(finding, record={**finding.record, "run": run})
     scores: Sequence[float] = detector.calibration.scores if detector.calibration else ()
     finding.save(out, level=level, page=partial(write_page, healthy_scores=scores))
+    for caution in cautions(finding.record, finding.prepared.report):
+        remark(f"{finding.scan.subject}: {caution}")
     millilitres = sum(row["volume_mm3"] for row in finding.components) / 1000
     return (
         f"score {finding.score:.4g}, healthy percentile {finding.percentile:.0f}, "

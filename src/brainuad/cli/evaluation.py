@@ -20,7 +20,7 @@ from brainuad.evaluate.strata import small_groups
 from brainuad.manifest import run_manifest, write_text
 from brainuad.nifti import read_scan
 from brainuad.postprocess import Postprocess
-from brainuad.report.comparison import leaderboard, picks, result_charts
+from brainuad.report.comparison import headline, leaderboard, picks, result_charts
 from brainuad.report.pages import BenchmarkPage, benchmark_report
 from brainuad.report.pages import Case as Shown
 from brainuad.report.planes import Volumes
@@ -111,7 +111,7 @@ def run_evaluation(asked: Asked) -> tuple[Path, list[str]]:
     number is there.
 
     Returns:
-        The page, and remarks for the person.
+        The page, and what to tell the person: the main numbers, then remarks.
     """
     chosen = protocol_called(asked.protocol)
     found, keys = with_groups(pairs(asked.maps, asked.truth), asked.subjects, asked.by)
@@ -161,7 +161,7 @@ def run_evaluation(asked: Asked) -> tuple[Path, list[str]]:
         write_text(asked.out / "differences.csv", csv_text(lines(compared)))
     benchmark_report(asked.out / "index.html", page)
     said = [f"warning: {text}" if text == chosen.warning else text for text in remarks]
-    return asked.out / "index.html", said
+    return asked.out / "index.html", [*headline(rows), *said]
 
 
 def without_scan(found: Sequence[Pair]) -> list[str]:

@@ -49,6 +49,12 @@ Scans = Annotated[list[Path], SCANS]
 Packed = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Packed prepared scans, in place of -i.")
 ]
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Write over a detector that is in the folder.")
+]
+Wanted = Annotated[
+    str | None, typer.Option("--method", "-m", help="See [bold]brainuad methods[/bold].")
+]
 Cohort = Annotated[str, typer.Option(help="Name of the calibration cohort, for the record.")]
 
 
@@ -57,7 +63,7 @@ def fit(
     scans: Annotated[list[Path] | None, SCANS] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Detector folder to make.")],
     packed: Packed = None,
-    method: Annotated[str | None, typer.Option(help="See [bold]brainuad methods[/bold].")] = None,
+    method: Wanted = None,
     preset: Annotated[str | None, typer.Option(help="Named set of the method's options.")] = None,
     calibrate: Annotated[
         list[Path] | None,
@@ -86,6 +92,7 @@ def fit(
         Path | None, typer.Option(help="Folder of prepared scans and checkpoints [OUT.work].")
     ] = None,
     cohort: Cohort = "",
+    replace: Replace = False,
     quiet: Quiet = False,
 ) -> None:
     """Make a detector from scans of healthy people.
@@ -96,6 +103,7 @@ def fit(
     """
     from brainuad.cli.inputs import sources
     from brainuad.cli.workplace import Workplace
+    from brainuad.detector_files import check_free
     from brainuad.fit_settings import resolve
 
     named = {
@@ -103,6 +111,7 @@ def fit(
         "training": training(steps=steps, time_budget=time_budget, seed=seed),
     }  # fmt: skip
     settings = resolve(config, changes or [], named=named)
+    check_free(out, replace=replace)
     detector, how = settings.detector(), settings.training
     healthy = given(scans, packed)
     others = sources(calibrate) if calibrate else []
@@ -152,6 +161,7 @@ def calibrate(
         Path | None, typer.Option("--out", "-o", help="Write to this folder instead.")
     ] = None,
     cohort: Cohort = "",
+    replace: Replace = False,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
     device: Device = "cpu",
@@ -164,12 +174,15 @@ def calibrate(
     """
     from brainuad.cli.inputs import sources
     from brainuad.detector import Detector
+    from brainuad.detector_files import check_free
     from brainuad.types import UsageError
 
     if out is None and not model.is_dir():
         raise UsageError(f"{model}: not a folder of your own; say with --out where it shall go")
     # Thresholds that hold no longer are the reason to come here.
     detector = Detector.load(model, thresholds=False)
+    if out is not None:
+        check_free(out, replace=replace, but=detector.weights_hash)
     found = sources(scans)
     set_thresholds(
         detector, found, cohort=cohort, seed=seed, batch_size=batch_size, device=device, quiet=quiet

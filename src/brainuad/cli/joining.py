@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from brainuad.cli.basics import Device, Quiet, say
-from brainuad.cli.fitting import Cohort, set_thresholds
+from brainuad.cli.fitting import Cohort, Replace, set_thresholds
 
 if TYPE_CHECKING:
     from brainuad.detector import Detector
@@ -38,6 +38,7 @@ def ensemble(
         Path | None, typer.Option(metavar="FILE", help="YAML file of members and about.")
     ] = None,
     cohort: Cohort = "",
+    replace: Replace = False,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
@@ -47,7 +48,9 @@ def ensemble(
     standard deviations of healthy people. Members are copied; the folder needs nothing else.
     """
     from brainuad.cli.inputs import sources
+    from brainuad.detector_files import check_free
 
+    check_free(out, replace=replace)
     others = sources(calibrate) if calibrate else []
     detector = joined(config, members or [])
     detector.name = out.name

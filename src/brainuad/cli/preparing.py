@@ -94,7 +94,7 @@ def prepare(
     done = prepared_with_page(found, steps, out, workers=workers, quiet=quiet)
     failed = {Path(d.path): d.why for d in done if d.bad}
     if failed:
-        list_failures(failed, total=len(done))
+        list_failures(failed, total=len(done), told=False)
 
 
 def prepared_with_page(

@@ -65,6 +65,7 @@ def description(kind: type) -> dict[str, Any]:
         "views": list(method.views),
         "stages": dict(method.stages),
         "presets": {name: to_dict(dict(options)) for name, options in method.presets.items()},
+        "training": {name: to_dict(dict(how)) for name, how in method.train_presets.items()},
         "options": options(method.Options),
     }
 
@@ -125,19 +126,19 @@ def print_table(found: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Column, Table
 
-    costs = "calls/scan", "size"
-    named = Column("method", no_wrap=True)
-    table = Table(named, "what it is", "learns from", "compares in", *costs, "paper", box=None)
+    kept = [Column(each, no_wrap=True) for each in ("method", "calls", "size")]
+    what = Column("what it is", min_width=26)
+    table = Table(kept[0], what, Column("learns from", max_width=8), "in", *kept[1:], box=None)
     for name, about in found.items():
         size = f"{about['parameters'] / 1e6:.2f} M"
-        said = (about["title"], about["supervision"], about["space"])
-        cells = (*said, f"{about['calls_per_scan']:,}", size)
-        table.add_row(f"[bold]{name}[/bold]", *cells, about["paper"].partition(",")[0])
+        named = f"{about['title']} ({about['paper'].partition(',')[0]})"
+        cells = (about["supervision"], about["space"], f"{about['calls_per_scan']:,}", size)
+        table.add_row(f"[bold]{name}[/bold]", named, *cells)
     console = Console()
     console.print(table)
     console.print(
-        f"\ncalls/scan: calls of the net, at most, for a brain at 2 mm ({SCAN[-1]} axial slices); "
-        "size: weights of the nets. Both with preset small or, where "
+        f"\nin: where a scan is compared; calls: of the net, at most, for a brain at 2 mm "
+        f"({SCAN[-1]} axial slices); size: weights of the nets. Both with preset small or, where "
         "there is none, default.\nSeconds per scan, measured: docs/methods/index.md. None of "
         "them sees a lesion before it is evaluated."
         "\nbrainuad methods NAME: its presets and every option."
@@ -155,6 +156,8 @@ def print_method(name: str, about: dict[str, Any]) -> None:
     console.print("[bold]Presets[/bold]")
     for preset, changes in about["presets"].items():
         console.print(f"  {preset}: {escape(json.dumps(changes)) if changes else 'the defaults'}")
+        if how := about["training"].get(preset):
+            console.print(f"    [dim]training: {escape(json.dumps(how))}[/dim]")
     console.print(f"\n[bold]Options[/bold] (--set {name}.OPTION=VALUE)")
     table = Table("option", "default", "meaning", box=None)
     for option, facts in about["options"].items():
@@ -171,7 +174,10 @@ def info(*, as_json: Json = False) -> None:
         typer.echo(json.dumps(found, indent=2))
         return
     for name, value in found.items():
-        typer.echo(f"{name}: {words(value)}")
+        if name == "protocols":
+            typer.echo("protocols:\n" + "\n".join(f"  {n}: {what}" for n, what in value.items()))
+        else:
+            typer.echo(f"{name}: {words(value)}")
 
 
 def inventory() -> dict[str, Any]:
@@ -187,13 +193,14 @@ def inventory() -> dict[str, Any]:
 
     count = torch.cuda.device_count()
     gpus = {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(count)}
+    shipped = dict.fromkeys(shipped_names(), "(shipped)")
     apple = {"mps": "Apple GPU"} if torch.backends.mps.is_available() else {}
     return {
         "brainuad": __version__,
         "versions": versions(),
         "machine": machine(),
         "devices": {"cpu": machine()["processor"], **gpus, **apple},
-        "detectors": {**BEST, **dict.fromkeys(shipped_names(), "shipped")},
+        "detectors": {**{n: f"(is {m})" for n, m in BEST.items()}, **shipped},
         "methods": list(method_names()),
         "recipes": {name: made.hash for name, made in RECIPES.items()},
         "protocols": {name: made.title for name, made in PROTOCOLS.items()},

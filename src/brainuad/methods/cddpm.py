@@ -121,6 +121,8 @@ class Cddpm(Drawn):
         super().__init__(options)
         o = self.options
         self.encoder = Encoder(o.encoder, features=o.net.condition, channels=o.net.channels_in)
+        if o.pretrain:
+            o.pretraining.check(self.encoder.stride)
 
     def fit(self, batches: Batches, *, minimise: Minimise) -> None:
         """The encoder alone, where it is pre-trained; then encoder and denoiser together."""

@@ -24,12 +24,18 @@ class Limits:
 
     def fact(self, value: float) -> dict[str, Any]:
         """The number with its range and what becomes of the scan, as plain data."""
-        low, high = self.reject
         return {
             "value": value,
-            "limits": [low, high if math.isfinite(high) else 1.0],
+            "limits": _plain(self.reject),
+            "usual": _plain(self.warn),
             "status": self.status(value),
         }
+
+
+def _plain(span: tuple[float, float]) -> list[float]:
+    """A range as plain data; what has no end is a share, and ends at 1."""
+    low, high = span
+    return [low, high if math.isfinite(high) else 1.0]
 
 
 def at_least(limit: float, warn: float) -> Limits:

@@ -107,7 +107,8 @@ class Register:
         if thin < LEAST_SLICES:
             raise DataError(
                 f"{scan.subject}: {thin} slice{'s' * (thin > 1)} cannot be aligned with a "
-                "template; take a recipe that does not register, such as slices or native"
+                "template; single slices are for a detector that was fitted with a recipe "
+                "without registration, such as slices or native"
             )
         try:
             return self._fit(scan)

@@ -65,13 +65,13 @@ def _of_file(path: Path, short: str = "") -> Entry:
 
 def _of_zip(path: Path) -> Iterator[Entry]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [m for m in archive.infolist() if not m.is_dir()]
+        archive = zipfile.ZipFile(path)  # closed with the last entry that can read from it
+        members = [m for m in archive.infolist() if not m.is_dir()]
     except (zipfile.BadZipFile, ValueError) as error:
         raise DataError(f"{path}: damaged zip archive ({error}); copy it again") from error
     _check_members(path, members)
     members = [m for m in members if not PurePosixPath(m.filename).name.startswith(".")]
-    return (_member(path, m) for m in sorted(members, key=lambda m: m.filename))
+    return (_member(path, archive, m) for m in sorted(members, key=lambda m: m.filename))
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -97,10 +97,10 @@ def _check_count(path: Path, count: int) -> None:
         raise DataError(f"{path}: holds {count} files, more than {MOST_FILES}; give one study")
 
 
-def _member(path: Path, member: zipfile.ZipInfo) -> Entry:
+def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Entry:
     def read(count: int) -> bytes:
         try:
-            with file_errors(path), zipfile.ZipFile(path) as archive, archive.open(member) as file:
+            with file_errors(path), archive.open(member) as file:
                 # The directory may lie about a size; no more than it says is ever unpacked.
                 return file.read(member.file_size if count < 0 else min(count, member.file_size))
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:

@@ -1,5 +1,6 @@
 """The page that compares methods, from the evaluations of each."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from brainuad.evaluate.voxel import Counts
 from brainuad.report import charts
 from brainuad.report.charts import Curve
 from brainuad.report.pages import Board, Chart
+from brainuad.report.tables import metric_name
 
 MAIN = (
     "auprc_subject",
@@ -22,6 +24,8 @@ MAIN = (
     "healthy_fp_ml",
 )
 """Metrics of the first table; all others are in results.csv."""
+SHOWN = 3
+"""Numbers that are said of a protocol without any of these."""
 STRATA = {"auprc_subject": "AUPRC", "healthy_fp_ml": "False positives in healthy scans, ml,"}
 """Metrics whose groups have tables of their own; those of other metrics are in results.csv."""
 POINTS = 200
@@ -62,6 +66,17 @@ def leaderboard(rows: Sequence[Row], references: Sequence[Row] = ()) -> list[Boa
         )
         boards.append(Board(title="Shams", rows=sham, note=note))
     return boards
+
+
+def headline(rows: Sequence[Row]) -> list[str]:
+    """The numbers of one method that a person wants first, a line each."""
+    main = [row for name in MAIN for row in rows if row.metric == name] or rows[:SHOWN]
+    return [
+        f"{metric_name(row.metric)}: {row.value:.3f}"
+        + (f" [{row.low:.3f}, {row.high:.3f}]" if math.isfinite(row.low) else "")
+        + (" (chosen on the test labels)" if row.threshold_source == "oracle" else "")
+        for row in main
+    ]
 
 
 def is_published(row: Row) -> bool:

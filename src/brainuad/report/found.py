@@ -1,6 +1,6 @@
 """The page of a scan, from what a detector found in it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def page_of(
         checks=list(checks(preparation)),
         facts=facts(preparation, record),
         manifest={**record, "preparation": preparation},
-        notes=list(notes(record, volumes)),
+        notes=[*cautions(record, preparation), *notes(record, volumes)],
     )
 
 
@@ -105,13 +105,19 @@ def checks(preparation: Mapping[str, Any]) -> Iterable[Check]:
     for name, found in preparation.get("checks", {}).items():
         note = "unknown"
         if found["value"] is not None:
-            low, high = found["limits"]
-            note = f"{found['value']:.4g} (plausible: {low:g} to {high:g})"
+            note = f"{found['value']:.4g} ({spans(found)})"
         yield Check(name=str(CHECKS.get(name, name)), status=found["status"], note=note)
     for name, why in preparation.get("checks_left_out", {}).items():
         yield Check(name=str(CHECKS.get(name, name)), status="info", note=f"left out: {why}")
     if preparation and "checks" not in preparation:
         yield Check(name="preparation", status="info", note="not checked: no step of it checks")
+
+
+def spans(found: Mapping[str, Any]) -> str:
+    """Where a number is usual, if it is not, and where it is plausible."""
+    names = ["usual", "limits"] if found["status"] == "warn" and "usual" in found else ["limits"]
+    words = {"usual": "usual", "limits": "plausible"}
+    return "; ".join(f"{words[n]}: {found[n][0]:g} to {found[n][1]:g}" for n in names)
 
 
 def facts(preparation: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,6 +132,14 @@ def facts(preparation: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
         "recipe": f"{recipe} ({preparation.get('recipe_hash', '?')})",
         "seconds": record.get("seconds", "?"),
     }
+
+
+def cautions(record: Mapping[str, Any], preparation: Mapping[str, Any]) -> Iterator[str]:
+    """Why a result may not be worth much: checks that warn, and what the map itself shows."""
+    for name, found in preparation.get("checks", {}).items():
+        if found["status"] == "warn" and found["value"] is not None:
+            yield f"{CHECKS.get(name, name)} is {found['value']:.3g} ({spans(found)})"
+    yield from record.get("remarks", ())
 
 
 def notes(record: Mapping[str, Any], volumes: Volumes) -> Iterable[str]:
