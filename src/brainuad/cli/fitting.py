@@ -55,6 +55,9 @@ Replace = Annotated[
 Wanted = Annotated[
     str | None, typer.Option("--method", "-m", help="See [bold]brainuad methods[/bold].")
 ]
+Preparation = Annotated[
+    str | None, typer.Option("--recipe", help="Preparation; by default the modality's.")
+]
 Cohort = Annotated[str, typer.Option(help="Name of the calibration cohort, for the record.")]
 
 
@@ -78,9 +81,7 @@ def fit(
     modality: Annotated[
         str | None, typer.Option(help="T1w (default), T2w, FLAIR, PD or CT.")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="Preparation; by default the modality's.")] = (
-        None
-    ),
+    recipe: Preparation = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random streams.")] = None,
     device: Device = "cpu",
     config: Config = None,
