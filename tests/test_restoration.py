@@ -15,6 +15,7 @@ from brainuad.diffusion import TINY
 from brainuad.method import method_class, method_names
 from brainuad.methods.ddpm import Ddpm, DdpmOptions
 from brainuad.prepare import recipe
+from brainuad.rng import Rng
 from brainuad.types import UsageError
 
 DRAWN = ("ddpm", "pddpm", "mddpm", "cddpm")
@@ -188,3 +189,86 @@ def test_several_draws_without_the_factor_compare_with_their_mean():
 def test_draws_of_a_mean_and_of_a_covariance_at_once_are_refused(name):
     with pytest.raises(UsageError, match="draws: 3, but mahalanobis says that 5 are drawn; leave"):
         made(name, draws=3, mahalanobis=5)
+
+
+# Synthetic anomalies and the levels of training
+
+
+class Seen(nn.Module):
+    """Answers the clean images, whatever it sees, and keeps what it saw."""
+
+    def __init__(self, clean):
+        super().__init__()
+        self.clean, self.images, self.steps = 2 * clean - 1, None, None
+
+    def forward(self, x, t, condition=None):
+        self.images, self.steps = x, t
+        return self.clean
+
+
+def batch_of(count):
+    return testing.Blobs(count, "axial").get(range(count))
+
+
+def trained_once(name, batch, **changes):
+    """A method's loss with a net that answers the clean image, and what that net saw."""
+    method = made(name, augment=None, **changes)
+    method.net = Seen(batch.x)
+    return method.loss(batch, batch.rng(0)), method.net
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_target_is_the_slice_without_the_anomalies(name):
+    batch = batch_of(6)
+    loss, seen = trained_once(name, batch, sick=1.0, levels=[1], only_levels=True)
+    assert loss.abs().max() == 0  # only if the clean slice is what is asked for
+    assert set(seen.steps.tolist()) == {0}
+    moved = (seen.images - seen.clean).abs().flatten(1).max(1).values
+    still = trained_once(name, batch, levels=[1], only_levels=True)[1]
+    noise = (still.images - still.clean).abs().flatten(1).max(1).values
+    assert (moved > 0.1).all()
+    if name != "mddpm":  # which hides parts of the slice anyway
+        assert (noise < 0.05).all()
+
+
+def test_so_many_slices_are_sick_and_dark_ones_darker():
+    method, batch = made("ddpm", sick=0.5, sign="dark", anomalies={"grain": 0.0}), batch_of(100)
+    shown = method.shown(batch.x, batch.brain, batch.rng(0))
+    changed = (shown != batch.x).flatten(1).any(1)
+    assert 30 < int(changed.sum()) < 70
+    assert (shown <= batch.x).all()
+    again = method.shown(batch.x[:7], batch.brain[:7], Rng(batch.rng(0).seeds[:7]))
+    assert torch.equal(again, shown[:7])
+    assert made("ddpm").shown(batch.x, batch.brain, batch.rng(0)) is batch.x
+
+
+def test_the_condition_is_made_of_what_the_net_is_shown():
+    batch, told = batch_of(3), []
+    method = made("cddpm", sick=1.0)
+    encoder = method.encoder.forward
+    method.encoder.forward = lambda x: told.append(x) or encoder(x)
+    method.loss(batch, batch.rng(0))
+    wanted = method.shown(batch.x, batch.brain, batch.rng(0).fork("sick"))
+    torch.testing.assert_close(told[0], wanted)
+    assert not torch.allclose(wanted, batch.x, atol=0.05)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_net_may_learn_at_the_levels_of_detection_alone(name):
+    batch = batch_of(60)
+    for only, most in ((True, 2), (False, 60)):
+        seen = trained_once(name, batch, levels=[200, 700], only_levels=only)[1]
+        steps = set(seen.steps.tolist())
+        assert (steps == {199, 699}) is only
+        assert len(steps) <= most
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_anomalies_need_a_net_that_says_the_clean_image(name):
+    with pytest.raises(UsageError, match=r"sick: 0.5 with predict eps; .* use predict x0"):
+        made(name, sick=0.5, predict="eps")
+
+
+def test_a_walk_needs_all_levels():
+    with pytest.raises(UsageError, match="only_levels with a walk of 5 calls, .* set it to false"):
+        made("ddpm", walk=5, only_levels=True)

@@ -190,9 +190,14 @@ class Diffusion(Method):
         t = rng.fork("step").integers(0, self.options.steps)
         return t.to(x.device), self.options.noise.of_batch(x, rng=rng.fork("noise"))
 
-    def loss_at(self, x0: Images, brain: Brain, t: Steps, eps: Images) -> PerItem:
-        """The loss for given images in [-1, 1], steps and noise."""
-        output = self.net(self.schedule.add_noise(x0, eps, t), t)
+    def loss_at(
+        self, x0: Images, brain: Brain, t: Steps, eps: Images, shown: Images | None = None
+    ) -> PerItem:
+        """The loss for given images in [-1, 1], steps and noise.
+
+        ``shown`` is what is noised where that is not the target ``x0`` itself.
+        """
+        output = self.net(self.schedule.add_noise(x0 if shown is None else shown, eps, t), t)
         return self.distance(output - self.target(x0, eps, t))
 
     def augmented(self, batch: Batch, rng: Rng) -> tuple[Images, Brain]:

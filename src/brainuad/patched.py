@@ -67,9 +67,9 @@ class PatchedDiffusion(Drawn):
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Error inside a random box at a random step of each image."""
         x, brain = self.augmented(batch, rng)
-        t = rng.fork("step").integers(0, self.options.steps).to(x.device)
-        eps = self.options.noise.of_batch(x, rng=rng.fork("noise"))
-        context = 2 * self.context(x, brain, rng=rng.fork("context")) - 1
+        t, eps = self.drawn(x, rng)
+        shown = self.shown(x, brain, rng.fork("sick"))
+        context = 2 * self.context(shown, brain, rng=rng.fork("context")) - 1
         return self.patch_loss(2 * x - 1, context, t, eps, self.drawn_boxes(x, rng.fork("box")))
 
     def context(self, x: Images, brain: Brain, *, rng: Rng) -> Images:

@@ -1,18 +1,20 @@
 """Diffusion methods that compare an image with its restoration, and with how that varies."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
+from brainuad.config import Share
 from brainuad.difference import Residual, check_residual, residual
-from brainuad.diffusion import Diffusion, DiffusionOptions, Start
+from brainuad.diffusion import Diffusion, DiffusionOptions, Start, Steps
 from brainuad.mahalanobis import unexplained
-from brainuad.method import Detection
+from brainuad.method import Batch, Detection
 from brainuad.rng import Rng
 from brainuad.smooth import gaussian_blur
-from brainuad.types import AnomalyMap, Brain, Images, UsageError
+from brainuad.synthetic import AnomalyLaw, slices_with_anomalies
+from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
 
 BLUR_PX = 1.0
 """Gaussian blur of the Mahalanobis factor, standard deviation in pixels (published)."""
@@ -52,9 +54,22 @@ class DrawnOptions(RestorationOptions):
     """Restorations to draw of each image; the residual to their mean is multiplied by how far the
     image lies from their distribution. 0 is off: one restoration. Published: 10."""
 
+    sick: Share = 0.0
+    """Share of the training images that the net is shown with synthetic anomalies, and asked to
+    restore without; 0: none, as published."""
+    anomalies: AnomalyLaw = field(default_factory=AnomalyLaw)
+    """Law of the synthetic anomalies; ``sign`` says whether they are darker or brighter."""
+    only_levels: bool = False
+    """Whether the net learns at the levels of detection alone; published: at every step."""
+
     def __post_init__(self) -> None:
-        """Refuse a single draw, which has no covariance."""
+        """Refuse a single draw, which has no covariance, and anomalies without a clean target."""
         super(DrawnOptions, self).__post_init__()
+        if self.sick and self.predict != "x0":
+            raise UsageError(
+                f"sick: {self.sick} with predict {self.predict}; only a net that says the clean "
+                "image can restore one, use predict x0"
+            )
         if self.mahalanobis < 0 or self.mahalanobis == 1:
             raise UsageError(
                 f"mahalanobis: a covariance of {self.mahalanobis} draws; give 0 for none, or at "
@@ -80,6 +95,28 @@ class Drawn(Restoration):
     def passes(self, size: tuple[int, ...]) -> int:
         """One restoration from each of the levels, or as many as are drawn."""
         return super().passes(size) * self.options.restored
+
+    def loss(self, batch: Batch, rng: Rng) -> PerItem:
+        """Error of the net's prediction at a random step of each image, mean over all pixels."""
+        x, brain = self.augmented(batch, rng)
+        shown = 2 * self.shown(x, brain, rng.fork("sick")) - 1
+        return self.loss_at(2 * x - 1, brain, *self.drawn(x, rng), shown)
+
+    def drawn(self, x: Images, rng: Rng) -> tuple[Steps, Images]:
+        """A random step for each training image, of all or of those of detection, and its noise."""
+        t, eps = super().drawn(x, rng)
+        if self.options.only_levels:
+            levels = torch.tensor(self.options.levels) - 1
+            t = levels[rng.fork("step").integers(0, len(levels))].to(t)
+        return t, eps
+
+    def shown(self, x: Images, brain: Brain, rng: Rng) -> Images:
+        """The training images as the net sees them: a share of them with synthetic anomalies."""
+        o = self.options
+        if not o.sick:
+            return x
+        use = rng.fork("use").uniform().to(x.device).reshape(-1, 1, 1, 1) < o.sick
+        return torch.where(use, slices_with_anomalies(o.anomalies, x, brain, o.sign, rng=rng), x)
 
     @torch.no_grad()
     def detect(self, x: Images, brain: Brain, *, rng: Rng) -> Detection:

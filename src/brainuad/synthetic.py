@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from brainuad.difference import Sign
 from brainuad.rng import Rng
-from brainuad.types import UsageError
+from brainuad.types import Brain, Images, UsageError
 
 Slab = Float[Tensor, "slices rows columns"]
 Inside = Bool[Tensor, "slices rows columns"]
@@ -50,6 +50,15 @@ class AnomalyLaw:
             )
         if not 0 < self.level < 0.5:
             raise UsageError(f"anomaly law: level {self.level}; give one between 0 and 0.5")
+
+
+def slices_with_anomalies(
+    law: AnomalyLaw, x: Images, brain: Brain, sign: Sign, *, rng: Rng
+) -> Images:
+    """Slices of one channel with anomalies, each from its own stream (:func:`with_anomalies`)."""
+    pairs = zip(x[:, 0].cpu(), brain[:, 0].cpu(), rng.seeds, strict=True)
+    made = [with_anomalies(law, a[None], b[None], sign, rng=Rng([s])) for a, b, s in pairs]
+    return torch.stack(made).to(x)
 
 
 def with_anomalies(law: AnomalyLaw, x: Slab, inside: Inside, sign: Sign, *, rng: Rng) -> Slab:

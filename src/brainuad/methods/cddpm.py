@@ -147,25 +147,32 @@ class Cddpm(Drawn):
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Error of the net's prediction at a random step of each image, mean over all pixels."""
         x, brain = self.augmented(batch, rng)
+        shown = 2 * self.shown(x, brain, rng.fork("sick")) - 1
         told = rng.fork("told").uniform() >= self.options.drop_condition
-        return self.loss_at(2 * x - 1, brain, *self.drawn(x, rng), told.to(x))
+        condition = self.encoder((shown + 1) / 2) * told.to(x)[:, None]
+        return self.conditioned_loss(2 * x - 1, condition, *self.drawn(x, rng), shown)
 
     def loss_at(
-        self, x0: Images, brain: Brain, t: Steps, eps: Images, told: PerItem | None = None
+        self, x0: Images, brain: Brain, t: Steps, eps: Images, shown: Images | None = None
     ) -> PerItem:
         """The loss for given images in [-1, 1], steps and noise.
 
-        ``told`` is a factor on the condition of each image; None: 1.
+        ``shown`` is what net and encoder see where that is not the target ``x0`` itself.
         """
-        condition = self.encoder((x0 + 1) / 2)
-        if told is not None:
-            condition = condition * told[:, None]
-        return self.conditioned_loss(x0, condition, t, eps)
+        seen = x0 if shown is None else shown
+        return self.conditioned_loss(x0, self.encoder((seen + 1) / 2), t, eps, seen)
 
-    def conditioned_loss(self, x0: Images, condition: Embedding, t: Steps, eps: Images) -> PerItem:
+    def conditioned_loss(
+        self,
+        x0: Images,
+        condition: Embedding,
+        t: Steps,
+        eps: Images,
+        shown: Images | None = None,
+    ) -> PerItem:
         """The loss with a condition that is known already."""
-        output = self.net(self.schedule.add_noise(x0, eps, t), t, condition)
-        return self.distance(output - self.target(x0, eps, t))
+        seen = self.schedule.add_noise(x0 if shown is None else shown, eps, t)
+        return self.distance(self.net(seen, t, condition) - self.target(x0, eps, t))
 
     def restorations(self, x: Images, brain: Brain, starts: Sequence[Start]) -> list[Images]:
         """The restoration from each of the levels; the condition is made once, of the image."""

@@ -34,6 +34,11 @@ class DdpmOptions(DrawnOptions):
                 f"ddpm: a walk of {self.walk} calls from level {min(self.levels)}; use at most "
                 "as many calls as the level has steps"
             )
+        if self.only_levels and self.walk > 1:
+            raise UsageError(
+                f"ddpm: only_levels with a walk of {self.walk} calls, which passes other levels; "
+                "set it to false"
+            )
         if self.eta > 0 and self.walk == 1:
             raise UsageError(
                 f"ddpm: eta {self.eta} with a walk of one call, which draws no fresh noise; give "

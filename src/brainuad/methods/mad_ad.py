@@ -20,7 +20,7 @@ from brainuad.noise import PatchLaw, brain_cells, brain_share, draw_patches, pat
 from brainuad.rng import Rng
 from brainuad.sample import MaskedWalk, masked_ddim
 from brainuad.schedule import Cosine
-from brainuad.synthetic import AnomalyLaw, with_anomalies
+from brainuad.synthetic import AnomalyLaw, slices_with_anomalies
 from brainuad.types import Brain, Images, PerItem, UsageError
 from brainuad.unet import mad_ad_unet
 from brainuad.walk_map import MapOptions
@@ -189,11 +189,7 @@ class MadAd(LatentMethod):
         o = self.options
         if not o.sick:
             return moments
-        pairs = zip(x[:, 0], brain[:, 0], rng.seeds, strict=True)
-        made = [
-            with_anomalies(o.anomalies, a[None], b[None], o.sign, rng=Rng([s])) for a, b, s in pairs
-        ]
-        sick = torch.stack(made)
+        sick = slices_with_anomalies(o.anomalies, x, brain, o.sign, rng=rng)
         change = (sick - x).abs() > VISIBLE
         cells = brain_share(change, self.autoencoder.factor) >= CHANGED
         n = self.autoencoder.latent_channels
