@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tests.family import Stand, ready
+from tests.family import Copy, Stand, ready
 from torch import nn
 
 from brainuad import testing
@@ -272,3 +272,22 @@ def test_anomalies_need_a_net_that_says_the_clean_image(name):
 def test_a_walk_needs_all_levels():
     with pytest.raises(UsageError, match="only_levels with a walk of 5 calls, .* set it to false"):
         made("ddpm", walk=5, only_levels=True)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_without_noise_in_detection_the_net_sees_the_slice_itself(name):
+    batch = testing.lesioned("axial")
+    method = ready(made(name, detection_noise=0, levels=[300]), Copy())
+    found = method.detect(batch.x, batch.brain, rng=batch.rng(0))
+    scale = method.left(300) ** 0.5
+    torch.testing.assert_close(
+        2 * found.healthy - 1, torch.where(batch.brain, scale * (2 * batch.x - 1), -1.0)
+    )
+    other = method.detect(batch.x, batch.brain, rng=batch.rng(1))
+    assert torch.equal(found.anomaly, other.anomaly)
+
+
+@pytest.mark.parametrize("changes", [{"draws": 3}, {"mahalanobis": 2}])
+def test_draws_need_noise(changes):
+    with pytest.raises(UsageError, match=r"detection_noise: 0, so . draws are all the same"):
+        made("ddpm", detection_noise=0, **changes)

@@ -54,6 +54,9 @@ class DrawnOptions(RestorationOptions):
     """Restorations to draw of each image; the residual to their mean is multiplied by how far the
     image lies from their distribution. 0 is off: one restoration. Published: 10."""
 
+    detection_noise: Share = 1.0
+    """Factor on the noise in detection. 0: none, and the anomaly alone is taken for noise, as in
+    the denoising autoencoder; published: 1."""
     sick: Share = 0.0
     """Share of the training images that the net is shown with synthetic anomalies, and asked to
     restore without; 0: none, as published."""
@@ -74,6 +77,11 @@ class DrawnOptions(RestorationOptions):
             raise UsageError(
                 f"mahalanobis: a covariance of {self.mahalanobis} draws; give 0 for none, or at "
                 "least 2, such as 10"
+            )
+        if self.restored > 1 and not self.detection_noise:
+            raise UsageError(
+                f"detection_noise: 0, so {self.restored} draws are all the same; leave draws and "
+                "mahalanobis out"
             )
         if self.mahalanobis and self.draws > 1:
             raise UsageError(
@@ -134,11 +142,17 @@ class Drawn(Restoration):
         return Detection(anomaly=anomaly, healthy=healthy)
 
     def starts(self, x: Images, rng: Rng) -> list[Start]:
-        """Fresh noise for each of the levels."""
-        return [
-            Start(n, self.options.noise.like(x, rng=rng.fork("noise", n)), rng.fork("walk", n))
-            for n in self.options.levels
-        ]
+        """Fresh noise for each of the levels, as much of it as detection is to have."""
+        o = self.options
+        found = []
+        for n in o.levels:
+            eps = (
+                o.noise.like(x, rng=rng.fork("noise", n))
+                if o.detection_noise
+                else torch.zeros_like(x)
+            )
+            found.append(Start(n, o.detection_noise * eps, rng.fork("walk", n)))
+        return found
 
     def factor(self, x: Images, draws: torch.Tensor, brain: Brain) -> AnomalyMap:
         """How far each pixel lies from the distribution of the draws, in squared intensity, >= 0.
