@@ -18,6 +18,7 @@ import brainuad
 from brainuad.cli import main
 from brainuad.cli.basics import spread
 from brainuad.cli.registry import field_meanings, options
+from brainuad.config import dump_yaml, load_yaml
 from brainuad.detector import Detector
 from brainuad.evaluate.protocols import PROTOCOLS
 from brainuad.method import method_class, method_names
@@ -169,6 +170,47 @@ def test_thresholds_go_over_the_same_weights_alone(run, cohort: Path, detector: 
         assert "holds a detector already (intensity, preset default)" in said
 
 
+@pytest.mark.parametrize("command", ["fit", "calibrate", "ensemble"])
+def test_a_file_in_the_place_of_the_folder_is_refused(
+    run, cohort: Path, detector: Path, tmp_path, command: str
+):
+    out = tmp_path / "d"
+    out.write_text("x")
+    words = {
+        "fit": ["-i", cohort / "healthy", "-m", "intensity", "--recipe", "phantom"],
+        "calibrate": ["-i", cohort / "others", "-m", detector],
+        "ensemble": ["-m", detector, "-m", detector],
+    }
+    code, said = run(command, *words[command], "-o", out)
+    assert code == 2
+    assert "something else stands there" in said
+    assert out.read_text() == "x"
+
+
+def test_the_same_weights_with_other_settings_are_another_detector(
+    run, cohort: Path, detector: Path, tmp_path
+):
+    mine = shutil.copytree(detector, tmp_path / "mine")
+    settings = load_yaml(mine / "detector.yaml")
+    settings["detector"]["postprocess"]["median"] = 5
+    (mine / "detector.yaml").write_text(dump_yaml(settings))
+    code, said = run("calibrate", "-i", cohort / "others", "-m", detector, "-o", mine)
+    assert code == 2
+    assert "holds a detector already (intensity, preset dark)" in said
+
+
+@pytest.mark.parametrize("text", ["detector: foo", "- a list", "a: [", "\x00"])
+def test_a_damaged_detector_is_one_too(run, cohort: Path, detector: Path, tmp_path, text: str):
+    mine = shutil.copytree(detector, tmp_path / "mine")
+    (mine / "detector.yaml").write_text(text)
+    words = ["calibrate", "-i", cohort / "others", "-m", detector, "-o", mine]
+    code, said = run(*words)
+    assert code == 2
+    assert "holds a detector already (unknown method, preset unknown)" in said
+    assert run(*words, "--replace")[0] == 0
+    assert Detector.load(mine).calibration is not None
+
+
 def test_a_folder_with_other_files_is_refused_before_the_work(run, cohort: Path, tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "thesis.doc").write_text("x")
@@ -296,6 +338,7 @@ def test_methods_for_people(run):
     code, said = run("methods", "dae")
     assert code == 0
     assert "noise_std" in said
+    assert "training: {" in said
     assert "Kascenas" in said
 
 
@@ -590,6 +633,30 @@ def test_a_detector_without_thresholds_and_a_rate_without_one_are_refused_at_onc
     assert code == 65
     assert "no threshold for the rate 0.02; choose 0.001, 0.01, 0.05" in said
     assert not (tmp_path / "out").exists()
+
+
+def test_cells_that_the_encoder_cannot_hide_are_refused_before_the_work(
+    run, cohort: Path, tmp_path: Path
+):
+    words = ["fit", "-i", cohort / "healthy", "-o", tmp_path / "d", "-m", "cddpm"]
+    change = ["--preset", "tiny", "--recipe", "phantom", "--set", "cddpm.pretraining.cell_px=5"]
+    code, said = run(*words, *change)
+    assert code == 2
+    assert "pretraining: cells of 5 px" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_doubtful_is_said_while_detecting(run, cohort: Path, detector: Path, tmp_path):
+    low = shutil.copytree(detector, tmp_path / "low")
+    calibration = json.loads((low / "calibration.json").read_text())
+    calibration["thresholds"] = dict.fromkeys(calibration["thresholds"], 1e-6)
+    (low / "calibration.json").write_text(json.dumps(calibration))
+    scan = cohort / "test" / "sub-test0_T1w.nii.gz"
+    code, said = run("detect", "-i", scan, "-o", tmp_path / "out", "-m", low)
+    assert code == 0
+    assert "of the brain is marked, where 1 % of a healthy one is" in said
+    (record,) = (tmp_path / "out").glob("*_uad.json")
+    assert "of the brain is marked" in json.loads(record.read_text())["remarks"][0]
 
 
 def test_reasons_are_said_once(run, detector: Path, tmp_path: Path):

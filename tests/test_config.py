@@ -98,6 +98,8 @@ def test_every_wrong_value_is_named_at_once():
 def test_what_a_dataclass_finds_wrong_with_itself_reaches_the_reader():
     with pytest.raises(UsageError, match=r"^limits: low 2\.0 is above high 1\.0; swap them$"):
         build(Checked, {"low": 2})
+    with pytest.raises(UsageError, match=r"^limits: low"):
+        build(Checked, {"low": 2}, where="limits")
     with pytest.raises(UsageError, match=r"^map: limits: low"):
         build(Checked, {"low": 2}, where="map")
 

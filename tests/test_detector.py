@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import brainuad
-from brainuad.detect import in_own_intensity
+from brainuad.detect import in_own_intensity, overflow
 from brainuad.detector import Detector
 from brainuad.maps import canonical_maps
 from brainuad.nifti import read_scan
@@ -442,3 +442,14 @@ def test_scores_of_slices_reach_the_record_and_thresholds_of_places_the_folder(s
 
 def test_without_scores_of_slices_the_record_has_none(detector):
     assert "slice_scores" not in detector.detect(person("x")).record
+
+
+@pytest.mark.parametrize(
+    ("share", "rate", "doubted"),
+    [(0.1, 0.01, False), (0.11, 0.01, True), (0.2, 0.05, False), (0.26, 0.05, True)],
+)
+def test_a_mask_that_takes_much_of_the_brain_is_doubted(share, rate, doubted):
+    said = overflow(share, rate)
+    assert bool(said) is doubted
+    if doubted:
+        assert f"{100 * share:.0f} % of the brain is marked, where {100 * rate:g} %" in said[0]

@@ -223,12 +223,9 @@ def test_the_target_is_the_slice_without_the_anomalies(name):
     loss, seen = trained_once(name, batch, sick=1.0, levels=[1], only_levels=True)
     assert loss.abs().max() == 0  # only if the clean slice is what is asked for
     assert set(seen.steps.tolist()) == {0}
-    moved = (seen.images - seen.clean).abs().flatten(1).max(1).values
     still = trained_once(name, batch, levels=[1], only_levels=True)[1]
-    noise = (still.images - still.clean).abs().flatten(1).max(1).values
-    assert (moved > 0.1).all()
-    if name != "mddpm":  # which hides parts of the slice anyway
-        assert (noise < 0.05).all()
+    # The same noise and masks: what differs is the anomalies.
+    assert ((seen.images - still.images).abs().flatten(1).max(1).values > 0.1).all()
 
 
 def test_so_many_slices_are_sick_and_dark_ones_darker():
@@ -256,11 +253,10 @@ def test_the_condition_is_made_of_what_the_net_is_shown():
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_net_may_learn_at_the_levels_of_detection_alone(name):
     batch = batch_of(60)
-    for only, most in ((True, 2), (False, 60)):
+    for only in (True, False):
         seen = trained_once(name, batch, levels=[200, 700], only_levels=only)[1]
         steps = set(seen.steps.tolist())
         assert (steps == {199, 699}) is only
-        assert len(steps) <= most
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -275,7 +271,7 @@ def test_a_walk_needs_all_levels():
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_without_noise_in_detection_the_net_sees_the_slice_itself(name):
+def test_without_noise_in_detection_the_net_sees_the_scaled_slice(name):
     batch = testing.lesioned("axial")
     method = ready(made(name, detection_noise=0, levels=[300]), Copy())
     found = method.detect(batch.x, batch.brain, rng=batch.rng(0))
@@ -291,3 +287,27 @@ def test_without_noise_in_detection_the_net_sees_the_slice_itself(name):
 def test_draws_need_noise(changes):
     with pytest.raises(UsageError, match=r"detection_noise: 0, so . draws are all the same"):
         made("ddpm", detection_noise=0, **changes)
+
+
+def test_half_of_the_noise_is_half_of_the_noise():
+    batch = testing.lesioned("axial")
+    found = [
+        ready(made("ddpm", detection_noise=share, levels=[300], sign="absolute"), Copy())
+        .detect(batch.x, batch.brain, rng=batch.rng(0))
+        .healthy
+        for share in (0.0, 0.5, 1.0)
+    ]
+    none, half, whole = found
+    torch.testing.assert_close(half, (none + whole) / 2)
+    assert not torch.allclose(none, whole, atol=0.05)
+
+
+def test_fresh_noise_on_the_way_needs_noise_in_detection():
+    with pytest.raises(UsageError, match=r"eta 1.0 draws fresh noise, but detection_noise is 0.0"):
+        made("ddpm", walk=5, eta=1.0, detection_noise=0.0)
+
+
+def test_anomalies_are_made_in_slices_of_one_channel():
+    net = {"net": {**TINY, "channels_in": 3, "channels_out": 3}, "sick": 0.5}
+    with pytest.raises(UsageError, match="sick: 0.5 with 3 channels in 2 dimensions"):
+        build(DdpmOptions, net, where="ddpm")

@@ -23,7 +23,9 @@ from brainuad.types import Mask, UsageError, Volume
 
 Level = Literal["minimal", "standard", "full"]
 OVERFLOW = 0.1
-"""Share of a brain from which on a mask is doubted."""
+"""Share of a brain from which on a mask is doubted, ..."""
+OVERFLOW_RATES = 5
+"""... or so many times the rate of healthy voxels, where that is more: 25 % at a rate of 5 %."""
 COMPONENT_COLUMNS: tuple[str, ...] = (
     "index",
     "volume_mm3",
@@ -169,7 +171,7 @@ class Finding:
 
 def overflow(share: float, rate: float) -> list[str]:
     """What to think of a mask that takes a large share of the brain; nothing where it does not."""
-    if share <= max(OVERFLOW, 5 * rate):
+    if share <= max(OVERFLOW, OVERFLOW_RATES * rate):
         return []
     return [
         f"{100 * share:.0f} % of the brain is marked, where {100 * rate:g} % of a healthy one is; "

@@ -235,6 +235,10 @@ class Detector:
         check_same(self.calibration, **self.hashes())
         return finding.marked(self.calibration, self.config.postprocess, rate)
 
+    def identity(self) -> dict[str, Any]:
+        """What makes it this detector, whatever its thresholds: settings and hash of weights."""
+        return {"detector": self.config.to_dict(), "weights_sha256": self.weights_hash}
+
     def state(self) -> dict[str, Any]:
         """All that it learned, by name: the method's weights and the normative model."""
         return learned(self.method, self.normative, half=self.config.half)

@@ -14,8 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from brainuad.config import dump_yaml, load_yaml
-from brainuad.manifest import file_errors
-from brainuad.types import AccessError, DataError, MissingError, UsageError
+from brainuad.manifest import file_errors, plain
+from brainuad.types import AccessError, BrainuadError, DataError, MissingError, UsageError
 
 FORMAT = 1
 CONFIG, WEIGHTS, CALIBRATION, CARD = (
@@ -71,28 +71,42 @@ def write_detector(
     return folder
 
 
-def check_free(folder: Path, *, replace: bool = False, but: str = "") -> None:
+def check_free(
+    folder: Path, *, replace: bool = False, but: Mapping[str, Any] | None = None
+) -> None:
     """Refuse a folder whose content a new detector would take the place of.
 
     Args:
         folder: where the detector shall go.
         replace: whether a detector there is not wanted any more.
-        but: hash of weights that may be there, since the new ones are the same.
+        but: settings and hash of weights (``detector``, ``weights_sha256``) that may be there,
+            since the new ones are the same.
 
     Raises:
         UsageError: it holds another detector.
         DataError: it holds something else.
     """
-    _check_ours(folder)
-    if replace or not (folder / CONFIG).exists():
+    with file_errors(folder):
+        _check_ours(folder)
+        if replace or not (folder / CONFIG).exists():
+            return
+        head = _settings_there(folder)
+    if but is not None and {name: head.get(name) for name in but} == plain(but):
         return
-    head = load_yaml(folder / CONFIG)
-    if not but or head.get("weights_sha256") != but:
-        made = head.get("detector") or {}
-        what = f"{made.get('method', 'unknown method')}, preset {made.get('preset', 'unknown')}"
-        raise UsageError(
-            f"{folder}: holds a detector already ({what}); choose another --out, or add --replace"
-        )
+    made = head.get("detector")
+    known = made if isinstance(made, dict) else {}
+    what = f"{known.get('method', 'unknown method')}, preset {known.get('preset', 'unknown')}"
+    raise UsageError(
+        f"{folder}: holds a detector already ({what}); choose another --out, or add --replace"
+    )
+
+
+def _settings_there(folder: Path) -> dict[str, Any]:
+    """Settings of the detector in a folder; none where they cannot be read, which is no matter."""
+    try:
+        return load_yaml(folder / CONFIG)
+    except BrainuadError:
+        return {}
 
 
 def _check_ours(folder: Path) -> None:

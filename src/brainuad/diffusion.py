@@ -183,7 +183,12 @@ class Diffusion(Method):
     def loss(self, batch: Batch, rng: Rng) -> PerItem:
         """Error of the net's prediction at a random step of each image, mean over all pixels."""
         x, brain = self.augmented(batch, rng)
-        return self.loss_at(2 * x - 1, brain, *self.drawn(x, rng))
+        shown = 2 * self.shown(x, brain, rng.fork("sick")) - 1
+        return self.loss_at(2 * x - 1, brain, *self.drawn(x, rng), shown)
+
+    def shown(self, x: Images, brain: Brain, rng: Rng) -> Images:
+        """The training images as the net sees them, before noise: as they are."""
+        return x
 
     def drawn(self, x: Images, rng: Rng) -> tuple[Steps, Images]:
         """A random step for each training image, and its noise."""

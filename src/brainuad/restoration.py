@@ -10,11 +10,11 @@ from brainuad.config import Share
 from brainuad.difference import Residual, check_residual, residual
 from brainuad.diffusion import Diffusion, DiffusionOptions, Start, Steps
 from brainuad.mahalanobis import unexplained
-from brainuad.method import Batch, Detection
+from brainuad.method import Detection
 from brainuad.rng import Rng
 from brainuad.smooth import gaussian_blur
 from brainuad.synthetic import AnomalyLaw, slices_with_anomalies
-from brainuad.types import AnomalyMap, Brain, Images, PerItem, UsageError
+from brainuad.types import AnomalyMap, Brain, Images, UsageError
 
 BLUR_PX = 1.0
 """Gaussian blur of the Mahalanobis factor, standard deviation in pixels (published)."""
@@ -55,8 +55,8 @@ class DrawnOptions(RestorationOptions):
     image lies from their distribution. 0 is off: one restoration. Published: 10."""
 
     detection_noise: Share = 1.0
-    """Factor on the noise in detection. 0: none, and the anomaly alone is taken for noise, as in
-    the denoising autoencoder; published: 1."""
+    """Factor on the noise in detection. 0: none, the image is scaled as the level asks, and the
+    anomaly alone is taken for noise, as in the denoising autoencoder; published: 1."""
     sick: Share = 0.0
     """Share of the training images that the net is shown with synthetic anomalies, and asked to
     restore without; 0: none, as published."""
@@ -68,6 +68,11 @@ class DrawnOptions(RestorationOptions):
     def __post_init__(self) -> None:
         """Refuse a single draw, which has no covariance, and anomalies without a clean target."""
         super(DrawnOptions, self).__post_init__()
+        if self.sick and (self.net.channels_in, self.net.dimensions) != (1, 2):
+            raise UsageError(
+                f"sick: {self.sick} with {self.net.channels_in} channels in {self.net.dimensions} "
+                "dimensions; anomalies are made in slices of one channel, use 0"
+            )
         if self.sick and self.predict != "x0":
             raise UsageError(
                 f"sick: {self.sick} with predict {self.predict}; only a net that says the clean "
@@ -103,12 +108,6 @@ class Drawn(Restoration):
     def passes(self, size: tuple[int, ...]) -> int:
         """One restoration from each of the levels, or as many as are drawn."""
         return super().passes(size) * self.options.restored
-
-    def loss(self, batch: Batch, rng: Rng) -> PerItem:
-        """Error of the net's prediction at a random step of each image, mean over all pixels."""
-        x, brain = self.augmented(batch, rng)
-        shown = 2 * self.shown(x, brain, rng.fork("sick")) - 1
-        return self.loss_at(2 * x - 1, brain, *self.drawn(x, rng), shown)
 
     def drawn(self, x: Images, rng: Rng) -> tuple[Steps, Images]:
         """A random step for each training image, of all or of those of detection, and its noise."""

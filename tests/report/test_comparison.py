@@ -130,3 +130,23 @@ def test_cases_without_a_lesion_are_not_picked():
         {"subject": "b", "kind": "sham", "auprc": 0.5},
     ]
     assert comparison.picks(cases) == []
+
+
+def test_headline_says_the_main_numbers_with_their_intervals_and_sources():
+    rows = [
+        row(metric="dice_oracle_pooled", value=0.4, threshold_source="oracle"),
+        row(metric="auprc_subject", value=0.5),
+        row(metric="auprc_subject[size=S]", value=0.2),
+        row(metric="healthy_fp_ml", value=3.0, low=math.nan, high=math.nan),
+    ]
+    assert comparison.headline(rows) == [
+        "AUPRC, mean over subjects: 0.500 [0.400, 0.600]",
+        "best Dice, pooled: 0.400 [0.300, 0.500] (chosen on the test labels)",
+        "false positives in healthy scans, ml: 3.000",
+    ]
+
+
+def test_headline_of_other_numbers_is_the_first_few():
+    rows = [row(metric=f"m{n}", value=0.1 * n) for n in range(1, 9)]
+    said = comparison.headline(rows)
+    assert [line.partition(":")[0] for line in said] == ["m1", "m2", "m3"]

@@ -79,12 +79,18 @@ def test_a_warning_says_what_is_usual_and_is_a_note_too():
     warned, passed = found.checks(changed)
     assert warned.note == "0.68 (usual: 0.7 to 1; plausible: 0.4 to 1)"
     assert passed.note == "0.68 (plausible: 0.4 to 1)"
-    said = [*found.cautions({"remarks": ["13 % of the brain is marked"]}, changed)]
+    said = [*found.remarks({"remarks": ["13 % of the brain is marked"]}, changed)]
     assert said == [
         "share of the template's brain in the field of view is 0.68 (usual: 0.7 to 1; plausible: "
         "0.4 to 1)",
         "13 % of the brain is marked",
     ]
+
+
+def test_what_is_rejected_and_used_all_the_same_is_a_note():
+    fact = {"value": 0.3, "limits": [0.4, 1.0], "usual": [0.7, 1.0], "status": "reject"}
+    (said,) = found.remarks({}, {"checks": {"overlap": fact}})
+    assert said.endswith("is 0.3 (usual: 0.7 to 1; plausible: 0.4 to 1)")
 
 
 def test_what_was_not_checked_is_said():

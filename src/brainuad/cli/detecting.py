@@ -143,7 +143,7 @@ def one(
     """Detect in one scan, write its files and say what came of it."""
     from brainuad.manifest import run_manifest, sha256_of
     from brainuad.read.any import is_nifti
-    from brainuad.report.found import cautions, write_page
+    from brainuad.report.found import remarks, write_page
 
     # Names of files are taken at their word; among the series of a study one has to be chosen.
     asked = None if is_nifti(source.path) else detector.config.modality
@@ -159,8 +159,8 @@ def one(
     finding = replace(finding, record={**finding.record, "run": run})
     scores: Sequence[float] = detector.calibration.scores if detector.calibration else ()
     finding.save(out, level=level, page=partial(write_page, healthy_scores=scores))
-    for caution in cautions(finding.record, finding.prepared.report):
-        remark(f"{finding.scan.subject}: {caution}")
+    for said in remarks(finding.record, finding.prepared.report):
+        remark(f"{finding.scan.subject}: {said}")
     millilitres = sum(row["volume_mm3"] for row in finding.components) / 1000
     return (
         f"score {finding.score:.4g}, healthy percentile {finding.percentile:.0f}, "

@@ -15,6 +15,7 @@ from brainuad.cli.basics import (
     Seed,
     Set,
     progress_bar,
+    remark,
     say,
 )
 
@@ -183,7 +184,7 @@ def calibrate(
     # Thresholds that hold no longer are the reason to come here.
     detector = Detector.load(model, thresholds=False)
     if out is not None:
-        check_free(out, replace=replace, but=detector.weights_hash)
+        check_free(out, replace=replace, but=detector.identity())
     found = sources(scans)
     set_thresholds(
         detector, found, cohort=cohort, seed=seed, batch_size=batch_size, device=device, quiet=quiet
@@ -199,8 +200,8 @@ def set_thresholds(
     made = detector.calibrate(followed(prepared(detector, found), len(found), quiet), **options)
     for rate, value in sorted(made.thresholds.items()):
         say(f"threshold at {100 * rate:g} % healthy false positives: {value:.5g}")
-    for remark in made.remarks:
-        say(f"note: {escape(remark)}")
+    for said in made.remarks:
+        remark(said)
 
 
 def prepared(detector: "Detector", found: Sequence["Source"]) -> Iterator["Prepared"]:

@@ -176,6 +176,8 @@ def info(*, as_json: Json = False) -> None:
     for name, value in found.items():
         if name == "protocols":
             typer.echo("protocols:\n" + "\n".join(f"  {n}: {what}" for n, what in value.items()))
+        elif name == "detectors":
+            typer.echo("detectors: " + ", ".join(f"{n} ({what})" for n, what in value.items()))
         else:
             typer.echo(f"{name}: {words(value)}")
 
@@ -193,14 +195,13 @@ def inventory() -> dict[str, Any]:
 
     count = torch.cuda.device_count()
     gpus = {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(count)}
-    shipped = dict.fromkeys(shipped_names(), "(shipped)")
     apple = {"mps": "Apple GPU"} if torch.backends.mps.is_available() else {}
     return {
         "brainuad": __version__,
         "versions": versions(),
         "machine": machine(),
         "devices": {"cpu": machine()["processor"], **gpus, **apple},
-        "detectors": {**{n: f"(is {m})" for n, m in BEST.items()}, **shipped},
+        "detectors": {**BEST, **dict.fromkeys(shipped_names(), "shipped")},
         "methods": list(method_names()),
         "recipes": {name: made.hash for name, made in RECIPES.items()},
         "protocols": {name: made.title for name, made in PROTOCOLS.items()},

@@ -39,6 +39,11 @@ class DdpmOptions(DrawnOptions):
                 f"ddpm: only_levels with a walk of {self.walk} calls, which passes other levels; "
                 "set it to false"
             )
+        if self.eta > 0 and self.detection_noise < 1:
+            raise UsageError(
+                f"ddpm: eta {self.eta} draws fresh noise, but detection_noise is "
+                f"{self.detection_noise}; use eta 0, or detection_noise 1"
+            )
         if self.eta > 0 and self.walk == 1:
             raise UsageError(
                 f"ddpm: eta {self.eta} with a walk of one call, which draws no fresh noise; give "

@@ -80,7 +80,7 @@ def page_of(
         checks=list(checks(preparation)),
         facts=facts(preparation, record),
         manifest={**record, "preparation": preparation},
-        notes=[*cautions(record, preparation), *notes(record, volumes)],
+        notes=[*remarks(record, preparation), *notes(record, volumes)],
     )
 
 
@@ -105,7 +105,7 @@ def checks(preparation: Mapping[str, Any]) -> Iterable[Check]:
     for name, found in preparation.get("checks", {}).items():
         note = "unknown"
         if found["value"] is not None:
-            note = f"{found['value']:.4g} ({spans(found)})"
+            note = measured(found)
         yield Check(name=str(CHECKS.get(name, name)), status=found["status"], note=note)
     for name, why in preparation.get("checks_left_out", {}).items():
         yield Check(name=str(CHECKS.get(name, name)), status="info", note=f"left out: {why}")
@@ -113,11 +113,12 @@ def checks(preparation: Mapping[str, Any]) -> Iterable[Check]:
         yield Check(name="preparation", status="info", note="not checked: no step of it checks")
 
 
-def spans(found: Mapping[str, Any]) -> str:
-    """Where a number is usual, if it is not, and where it is plausible."""
-    names = ["usual", "limits"] if found["status"] == "warn" and "usual" in found else ["limits"]
+def measured(found: Mapping[str, Any]) -> str:
+    """A number with where it is usual, unless it passes, and where it is plausible."""
+    names = ["usual", "limits"] if found["status"] != "pass" and "usual" in found else ["limits"]
     words = {"usual": "usual", "limits": "plausible"}
-    return "; ".join(f"{words[n]}: {found[n][0]:g} to {found[n][1]:g}" for n in names)
+    spans = "; ".join(f"{words[n]}: {found[n][0]:g} to {found[n][1]:g}" for n in names)
+    return f"{found['value']:.4g} ({spans})"
 
 
 def facts(preparation: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,11 +135,11 @@ def facts(preparation: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
     }
 
 
-def cautions(record: Mapping[str, Any], preparation: Mapping[str, Any]) -> Iterator[str]:
+def remarks(record: Mapping[str, Any], preparation: Mapping[str, Any]) -> Iterator[str]:
     """Why a result may not be worth much: checks that warn, and what the map itself shows."""
     for name, found in preparation.get("checks", {}).items():
-        if found["status"] == "warn" and found["value"] is not None:
-            yield f"{CHECKS.get(name, name)} is {found['value']:.3g} ({spans(found)})"
+        if found["status"] != "pass" and found["value"] is not None:
+            yield f"{CHECKS.get(name, name)} is {measured(found)}"
     yield from record.get("remarks", ())
 
 
