@@ -95,7 +95,7 @@ def test_a_stretch_that_no_brain_has_is_refused():
 def test_a_few_slices_are_not_aligned_with_a_template(slices):
     scan, _ = person()
     few = replace(scan, voxels=scan.voxels[:, :, :slices], brain=scan.voxels[:, :, :slices] > -1)
-    with pytest.raises(DataError, match="cannot be aligned .* does not register"):
+    with pytest.raises(DataError, match="cannot be aligned .* without registration"):
         Register().matrix(few)
 
 
