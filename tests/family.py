@@ -1,5 +1,7 @@
 """The analytic stand-in of the DDPM family that the golden numbers were made with."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -23,7 +25,7 @@ class Copy(nn.Module):
         return x
 
 
-def ready(method, net):
+def ready(method, net) -> Any:
     """A method with a stand-in for its net, as if it had been fitted."""
     method.net = net
     method.mark_fitted()

@@ -1,5 +1,7 @@
 """Residuals that methods share, and restorations drawn several times, with analytic nets."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -26,7 +28,7 @@ SINGLE = ("autoencoder", "dae", "vae", "vqvae", *DRAWN)
 """Methods whose map is one residual to the healthy counterpart that they show."""
 
 
-def made(name, **changes):
+def made(name, **changes) -> Any:
     return new_method(configured(name, "tiny", changes, recipe=recipe("phantom")))
 
 
