@@ -175,7 +175,7 @@ def overflow(share: float, rate: float) -> list[str]:
         return []
     return [
         f"{100 * share:.0f} % of the brain is marked, where {100 * rate:g} % of a healthy one is; "
-        "another scanner, coil or field of view does this more often than a lesion: look at the "
+        "another scanner, coil or field of view does this as well as disease: look at the "
         "picture, and calibrate on healthy scans of the same kind (brainuad calibrate)"
     ]
 

@@ -63,3 +63,18 @@ def test_a_damaged_archive_is_named(tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(MissingError, match="no such file or folder"):
         entries(tmp_path / "none")
+
+
+def test_an_archive_is_opened_once_however_many_files_are_read(tmp_path, monkeypatch):
+    path = archive(tmp_path / "z.zip", {f"{n}.dcm": b"x" for n in range(9)})
+    opened = []
+
+    class Counted(zipfile.ZipFile):
+        def __init__(self, *args, **options):
+            opened.append(args)
+            super().__init__(*args, **options)
+
+    monkeypatch.setattr(bundle.zipfile, "ZipFile", Counted)
+    # Reading the directory of a large archive for each of its files takes minutes.
+    assert [entry.read(-1) for entry in entries(path)] == [b"x"] * 9
+    assert len(opened) == 1

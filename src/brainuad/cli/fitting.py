@@ -53,10 +53,10 @@ Packed = Annotated[
 Replace = Annotated[
     bool, typer.Option("--replace", help="Write over a detector that is in the folder.")
 ]
-Wanted = Annotated[
+MethodName = Annotated[
     str | None, typer.Option("--method", "-m", help="See [bold]brainuad methods[/bold].")
 ]
-Preparation = Annotated[
+RecipeName = Annotated[
     str | None, typer.Option("--recipe", help="Preparation; by default the modality's.")
 ]
 Cohort = Annotated[str, typer.Option(help="Name of the calibration cohort, for the record.")]
@@ -67,7 +67,7 @@ def fit(
     scans: Annotated[list[Path] | None, SCANS] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Detector folder to make.")],
     packed: Packed = None,
-    method: Wanted = None,
+    method: MethodName = None,
     preset: Annotated[str | None, typer.Option(help="Named set of the method's options.")] = None,
     calibrate: Annotated[
         list[Path] | None,
@@ -82,7 +82,7 @@ def fit(
     modality: Annotated[
         str | None, typer.Option(help="T1w (default), T2w, FLAIR, PD or CT.")
     ] = None,
-    recipe: Preparation = None,
+    recipe: RecipeName = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random streams.")] = None,
     device: Device = "cpu",
     config: Config = None,
