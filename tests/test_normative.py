@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -176,6 +178,8 @@ def test_weights_that_do_not_fit_the_settings_are_refused():
         ({"blur_px": float("nan")}, "normative.blur_px: is nan"),
         ({"minimum_count": 1}, "minimum_count 1 of 60"),
         ({"minimum_count": 61}, "minimum_count 61 of 60"),
+        ({"scan_weight": 0.2}, "normative.scan_weight: is 0.2, but of is residual"),
+        ({"of": "conditional", "scan_weight": -1.0}, "normative.scan_weight: is -1.0"),
         ({"of": "map", "sign": "dark"}, "has no meaning for a map"),
     ],
 )
@@ -286,6 +290,29 @@ def test_where_all_counterparts_are_alike_the_scan_itself_is_compared():
 def test_a_large_ridge_leaves_the_scan_itself():
     huge = NormativeOptions(**{**vars_of(GIVEN), "ridge": 1e6})
     assert (given_model(0.8, noise=0.05, options=huge).slope < 1e-3).all()
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+@pytest.mark.parametrize("level", [0.3, 0.9])
+def test_what_is_dark_in_itself_counts_by_its_weight_even_where_its_counterpart_is_too(
+    weight, level
+):
+    made = given_model(0.8, 0.05, options=replace(GIVEN, scan_weight=weight, sign="dark"))
+    healthy = np.full(SHAPE, level, np.float32)
+    x = (0.2 + 0.8 * healthy - 0.1).astype(np.float32)  # two deviations below what it should be
+    # Of the scans alone: mean .2 + .8 x .5, deviation of .8 x .1 and .05 together.
+    # At the higher level it is brighter than they are, which is not wanted: nothing is taken off.
+    alone = max((0.6 - x[0, 0, 0]) / np.hypot(0.08, 0.05), 0)
+    found = made.map(scan(x), np.zeros(SHAPE, np.float32), healthy)
+    assert float(np.median(found)) == pytest.approx(2 + weight * alone, rel=0.1)
+
+
+def test_a_scan_alone_that_counts_travels_among_the_weights():
+    options = replace(GIVEN, scan_weight=0.3)
+    made = given_model(0.5, noise=0.05, n=20, options=options)
+    _, back = split_state(made.state(), options)
+    assert np.array_equal(back.alone, made.alone)
+    assert "normative.alone" not in given_model(0.5, noise=0.05, n=20).state()
 
 
 def vars_of(options):

@@ -67,10 +67,14 @@ def test_a_slice_is_compared_with_slices_like_it_wherever_they_lie(seed):
         assert np.allclose(found[:, :, k], np.abs(z), rtol=0.1, atol=0.1)
 
 
-def test_a_slice_can_be_taken_given_its_counterpart():
-    """Healthy scans follow their counterparts with slope 0.5; who does so too is not unusual."""
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_slice_can_be_taken_given_its_counterpart(weight):
+    """Healthy scans follow their counterparts with slope 0.5; who does so too is not unusual.
+
+    With a weight the scan alone counts as well: mean .35, deviation of .05 and .02 together.
+    """
     rng = np.random.default_rng(8)
-    options = changed(of="conditional", nearest=200, minimum_count=100)
+    options = changed(of="conditional", nearest=200, minimum_count=100, scan_weight=weight)
     made = normer(options, (SIDE, SIDE, 1))
     for number in range(200):
         healthy = rng.normal(0.5, 0.1, (SIDE, SIDE, 1))
@@ -79,9 +83,10 @@ def test_a_slice_can_be_taken_given_its_counterpart():
     model = made.finish()
     healthy = np.full((SIDE, SIDE, 1), 0.8, np.float32)
     for off in (0.0, 4.0):
-        scan = stack([np.full((SIDE, SIDE), 0.1 + 0.5 * 0.8 + off * 0.02)])
-        found = model.map(scan, np.zeros_like(healthy), healthy)
-        assert abs(float(np.median(found)) - off) < 0.5
+        level = 0.1 + 0.5 * 0.8 + off * 0.02
+        found = model.map(stack([np.full((SIDE, SIDE), level)]), np.zeros_like(healthy), healthy)
+        expected = off + weight * (level - 0.35) / np.hypot(0.05, 0.02)
+        assert abs(float(np.median(found)) - expected) < 0.5
 
 
 def test_one_slice_does_not_depend_on_another():

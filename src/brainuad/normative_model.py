@@ -47,6 +47,9 @@ class NormativeOptions:
     ridge: float = 1e-5
     """Of ``conditional``: added to the variance of the counterparts, > 0; the larger, the less a
     counterpart counts that varies little among healthy people, up to not at all."""
+    scan_weight: float = 0.0
+    """Of ``conditional``: the deviation of the scan alone, without its counterpart, is added with
+    this weight; what is unusual in itself then counts even where the counterpart follows it."""
     minimum_count: int = 10
     """Voxels inside fewer healthy brains than this are never called anomalous."""
     scans: int = 60
@@ -64,10 +67,15 @@ class NormativeOptions:
         for name in ("floor", "ridge"):
             if not (getattr(self, name) > 0 and np.isfinite(getattr(self, name))):
                 raise UsageError(f"normative.{name}: is {getattr(self, name)}; give more than 0")
-        for name in ("blur_px", "smooth_px"):
+        for name in ("blur_px", "smooth_px", "scan_weight"):
             if not (getattr(self, name) >= 0 and np.isfinite(getattr(self, name))):
                 raise UsageError(f"normative.{name}: is {getattr(self, name)}; give 0 or more")
         self._check_counts()
+        if self.scan_weight and self.of != "conditional":
+            raise UsageError(
+                f"normative.scan_weight: is {self.scan_weight}, but of is {self.of}; set "
+                "normative.of to conditional, or leave the weight out"
+            )
         if self.of == "map" and self.sign != "absolute":
             raise UsageError(
                 "normative.sign: has no meaning for a map, which is only ever too high; leave it "
@@ -121,8 +129,9 @@ class NormativeOptions:
         count = min(self.scans, len(subjects))
         return tuple(subjects[len(subjects) * i // count] for i in range(count))
 
-    def sided(self, z: np.ndarray) -> np.ndarray:
-        """Of deviations with their sign those that count, >= 0."""
+    def deviations(self, apart: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+        """Differences to healthy people in units of their deviation, those of the wanted sign."""
+        z = apart / np.sqrt(deviation**2 + np.float32(self.floor) ** 2)
         if self.of != "map" and self.sign == "absolute":
             return np.abs(z)
         return np.maximum(-z if self.sign == "dark" else z, 0)

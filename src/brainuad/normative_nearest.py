@@ -183,5 +183,9 @@ class NearestNormative(Normative):
         mean = gaussian_blur(there.mean[None], o.smooth_px)[0]
         covariance = gaussian_blur(there.covariance, o.smooth_px)
         slope, variance = slope_and_variance(covariance.numpy(), o.ridge)
-        z = along((value - mean).numpy(), slope) / np.sqrt(variance + np.float32(o.floor) ** 2)
-        return torch.where(there.count >= o.minimum_count, torch.from_numpy(o.sided(z)), 0)
+        apart = (value - mean).numpy()
+        found = o.deviations(along(apart, slope), np.sqrt(variance))
+        if o.scan_weight:
+            own = np.sqrt(covariance[0, 0].numpy())
+            found = found + o.scan_weight * o.deviations(apart[0], own)
+        return torch.where(there.count >= o.minimum_count, torch.from_numpy(found), 0)

@@ -63,8 +63,11 @@ class PlaceNormer(Normer):
         slope, variance = slope_and_variance(covariance, o.ridge)
         covered = self.count >= o.minimum_count
         image = np.where(covered, self.image, 0).astype(np.float16)
+        own = np.sqrt(np.maximum(covariance[0, 0], 0))
+        alone = np.where(covered, np.stack([mean[0], own]), 0).astype(np.float16)
         return PlaceNormative(
             options=o,
+            alone=alone if o.scan_weight else np.zeros(()),
             mean=np.where(covered, along(mean, slope), 0).astype(np.float16),
             slope=np.where(covered, slope, 0).astype(np.float16),
             deviation=np.where(covered, np.sqrt(variance), -1).astype(np.float16),
@@ -95,6 +98,7 @@ class PlaceNormative(Normative):
         mean: of what is compared.
         slope: of the scan on its healthy counterpart; 0 unless the scan is taken given that.
         deviation: standard deviation of the same; < 0 where too few healthy people have brain.
+        alone: mean and standard deviation of the scan without its counterpart, where that counts.
         image: mean of the scans themselves, which ``likeness`` is a correlation with.
     """
 
@@ -102,12 +106,14 @@ class PlaceNormative(Normative):
     deviation: np.ndarray
     image: np.ndarray
     slope: np.ndarray = field(default_factory=lambda: np.zeros(()))
+    alone: np.ndarray = field(default_factory=lambda: np.zeros(()))
 
     @staticmethod
     def arrays(options: NormativeOptions) -> tuple[str, ...]:
-        """The slope only where there is one."""
+        """The slope, and the scan alone, only where they count."""
         slope = ("slope",) if options.of == "conditional" else ()
-        return ("mean", "deviation", "image", "likeness", *slope)
+        alone = ("alone",) if options.scan_weight else ()
+        return ("mean", "deviation", "image", "likeness", *slope, *alone)
 
     def likeness_of(self, scan: Scan) -> float:
         """Correlation with the mean of the healthy scans."""
@@ -123,5 +129,8 @@ class PlaceNormative(Normative):
         o, deviation = self.options, self.deviation.astype(np.float32)
         values = o.compared(scan, anomaly, healthy)
         value = along(values, self.slope.astype(np.float32)) - self.mean.astype(np.float32)
-        sided = o.sided(value / np.sqrt(deviation**2 + np.float32(o.floor) ** 2))
-        return np.where(brain_of(scan) & (deviation >= 0), sided, 0).astype(np.float32)
+        found = o.deviations(value, deviation)
+        if o.scan_weight:
+            mean, own = self.alone.astype(np.float32)
+            found = found + o.scan_weight * o.deviations(values[0] - mean, own)
+        return np.where(brain_of(scan) & (deviation >= 0), found, 0).astype(np.float32)
