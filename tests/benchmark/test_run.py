@@ -206,6 +206,24 @@ def test_a_fitted_detector_is_an_entry_by_its_folder(out: Path):
 
 
 @plain
+def test_where_all_entries_are_fitted_no_scan_is_prepared_to_fit_on(
+    out: Path, shared: Path, tmp_path: Path
+):
+    folder = next((out / "detectors").glob("healthy_atlas*"))
+    again = tmp_path / "again"
+    run_benchmark("ixi-stroke", data=shared, out=again, methods=[str(folder)], settings=QUICK)
+    assert not list(again.glob("prepared/*/train"))
+    assert list(out.glob("prepared/*/train"))
+    first, second = (
+        [(r["subject"], r["kind"], r["auprc"]) for r in records(where / "per_case.csv")
+         if where == again or r["method"] == "healthy_atlas"]
+        for where in (out, again)
+    )  # fmt: skip
+    assert second
+    assert set(second) <= set(first)
+
+
+@plain
 def test_a_file_of_settings_that_changed_since_is_refused(shared: Path, tmp_path: Path):
     path = tmp_path / "mine.yaml"
 

@@ -73,6 +73,11 @@ class Entry:
         )
 
     @property
+    def trains(self) -> bool:
+        """Whether it needs the scans to fit on."""
+        return self.detector is None
+
+    @property
     def label(self) -> str:
         """Name for folders and tables."""
         if self.file is not None:

@@ -35,13 +35,14 @@ class Shelf:
     failures: dict[str, str]
 
 
-def prepare_all(task: BenchmarkData, folder: Path, pool: Pool) -> Shelf:
+def prepare_all(task: BenchmarkData, folder: Path, pool: Pool, *, train: bool = True) -> Shelf:
     """Prepare every scan of a task that is not prepared yet.
 
     Args:
         task: what to prepare.
         folder: where prepared scans are kept, by the hash of the recipe.
         pool: who does the work.
+        train: the scans to fit on too; without them the shelf has no store.
 
     Raises:
         DataError: no calibration scan or no training scan could be prepared.
@@ -55,7 +56,7 @@ def prepare_all(task: BenchmarkData, folder: Path, pool: Pool) -> Shelf:
         first = next(iter(failed.values()), "the list is empty")
         raise DataError(f"{task.name}: no calibration scan could be prepared; first: {first}")
     like = load_prepared(next(iter(healthy.values()))).scan
-    store, failed_train = _store(task.train, home / "train", recipe, like, pool)
+    store, failed_train = _store(task.train if train else (), home / "train", recipe, like, pool)
     failures = failed | failed_tests | failed_train
     return Shelf(store=store, calibration=healthy, tests=cases, failures=failures)
 

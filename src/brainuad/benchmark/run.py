@@ -78,19 +78,34 @@ def run_benchmark(
     settings = settings or RunSettings()
     runner = _Runner(name, Path(data), Path(out), settings)
     with Pool(settings.workers, progress=settings.progress) as pool:
-        tasks, shelves = prepare_benchmark(name, Path(data), settings, pool, out=Path(out))
+        tasks, shelves = prepare_benchmark(
+            name, Path(data), settings, pool, out=Path(out), methods=methods
+        )
         plan = [(task, entry) for task in tasks for entry in entries_of(task, methods)]
         outcomes = [runner.outcome(task, entry, shelves[task.name], pool) for task, entry in plan]
     return runner.write(outcomes, shelves)
 
 
 def prepare_benchmark(
-    name: str, data: Path, settings: RunSettings, pool: Pool, *, out: Path
+    name: str,
+    data: Path,
+    settings: RunSettings,
+    pool: Pool,
+    *,
+    out: Path,
+    methods: Sequence[str] | None = None,
 ) -> tuple[tuple[BenchmarkData, ...], dict[str, Shelf]]:
-    """The tasks of a benchmark, their scans prepared in ``settings.common`` or else in ``out``."""
+    """The tasks of a benchmark, their scans prepared in ``settings.common`` or else in ``out``.
+
+    Scans to fit on are left out where each of the ``methods`` is a fitted detector.
+    """
     home = settings.common or out
     tasks = load_benchmark(name, data, home / "cases", mini=settings.mini)
-    return tasks, {task.name: prepare_all(task, home / "prepared", pool) for task in tasks}
+    shelves = {}
+    for task in tasks:
+        train = methods is None or any(entry.trains for entry in entries_of(task, methods))
+        shelves[task.name] = prepare_all(task, home / "prepared", pool, train=train)
+    return tasks, shelves
 
 
 class _Runner:

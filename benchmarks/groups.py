@@ -1,0 +1,52 @@
+"""Pooled AUPRC and oracle Dice of each group of lesions of a finished benchmark, of all voxels.
+
+Usage: python benchmarks/groups.py RUN LABEL [--bench mednist-sprites] [--by sprite]
+
+RUN is the folder of `brainuad benchmark`, LABEL a detector in it. The table of results has means
+per group; this pools their voxels, as the published rows of the local benchmarks do.
+"""
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import average_precision_score
+
+from brainuad.benchmark.data import load_benchmark
+from brainuad.benchmark.found import judged_cases
+
+
+def largest_dice(lesion: np.ndarray, score: np.ndarray) -> float:
+    """The best Dice that one threshold reaches; equal scores fall on one side of it."""
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.diff(score[order]) != 0, True)
+    hit, marked = np.cumsum(lesion[order]), np.arange(1, len(order) + 1)
+    return float((2 * hit / (marked + lesion.sum()))[last].max())
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("label")
+    parser.add_argument("--bench", default="mednist-sprites")
+    parser.add_argument("--by", default="sprite")
+    parser.add_argument("--data", type=Path, default=Path("../shared"))
+    args = parser.parse_args()
+    (task,) = load_benchmark(args.bench, args.data, args.run / "cases")
+    kept = defaultdict(list)
+    for case in judged_cases(task, args.run / "maps" / args.label):
+        if case.kind == "lesion" and case.lesion is not None:
+            found = case.lesion[case.region], case.anomaly[case.region]
+            kept[case.strata[args.by]].append(found)
+            kept["all"].append(found)
+    print(f"| {args.by} | scans | AUPRC pooled | oracle Dice |\n|---|---|---|---|")
+    for word, pairs in sorted(kept.items()):
+        lesion, score = (np.concatenate(part) for part in zip(*pairs, strict=True))
+        precision = average_precision_score(lesion, score)
+        print(f"| {word} | {len(pairs)} | {precision:.3f} | {largest_dice(lesion, score):.3f} |")
+
+
+if __name__ == "__main__":
+    main()
