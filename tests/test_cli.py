@@ -525,7 +525,33 @@ def test_two_scans_of_one_subject_are_refused(run, cohort: Path, tmp_path: Path)
 def test_calibrate_refuses_scans_that_were_fitted_on(run, cohort: Path, detector: Path):
     code, said = run("calibrate", "-i", cohort / "healthy", "-m", detector)
     assert code == 65
-    assert "was fitted on, so it cannot calibrate" in said
+    assert "was fitted on, as sub-healthy0, so it cannot calibrate" in said
+
+
+def test_a_file_of_the_fit_cannot_calibrate_under_another_name(
+    run, cohort: Path, detector: Path, tmp_path: Path
+):
+    (tmp_path / "renamed").mkdir()
+    for number, path in enumerate(sorted((cohort / "healthy").glob("*_T1w.nii.gz"))):
+        shutil.copy(path, tmp_path / "renamed" / f"sub-x{number}_T1w.nii.gz")
+    code, said = run("calibrate", "-i", tmp_path / "renamed", "-m", detector, "--namesakes")
+    assert code == 65
+    assert "was fitted on, as sub-healthy0, so it cannot calibrate" in said
+
+
+def test_other_people_of_the_same_names_calibrate_when_that_is_said(
+    run, cohort: Path, detector: Path, tmp_path: Path
+):
+    (tmp_path / "namesakes").mkdir()
+    for number, path in enumerate(sorted((cohort / "others").glob("*_T1w.nii.gz"))):
+        shutil.copy(path, tmp_path / "namesakes" / f"sub-healthy{number}_T1w.nii.gz")
+    words = ["calibrate", "-i", tmp_path / "namesakes", "-m", detector, "-o", tmp_path / "made"]
+    code, said = run(*words)
+    assert code == 65
+    assert "another person of that name: brainuad calibrate --namesakes" in said
+    code, said = run(*words, "--namesakes")
+    assert code == 0, said
+    assert "sub-healthy0" in Detector.load(tmp_path / "made").calibration.subjects
 
 
 def test_a_shipped_detector_is_calibrated_into_a_folder_that_is_named(run, cohort: Path):

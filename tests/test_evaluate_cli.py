@@ -397,6 +397,8 @@ def test_subjects_that_the_detector_has_seen_are_refused(run, data: Path):
     code, said = run(*words(data, "-m", data / "detector"))
     assert code == 65
     assert "sub-2, sub-5: in both training and test" in said
+    code, said = run(*words(data, "-m", data / "detector", "--namesakes"))
+    assert code == 0, said
     table = (data / "pairs.tsv").read_text().splitlines()
     kept = [line for line in table if "sub-2" not in line and "sub-5" not in line]
     (data / "pairs.tsv").write_text("\n".join(kept) + "\n")

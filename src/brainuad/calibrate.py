@@ -7,7 +7,7 @@ post-processing are named by hashes, and a calibration is refused where one of t
 import json
 import os
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,4 +221,13 @@ def check_same(
         raise DataError(
             f"calibration: was made with another detector ({details}); "
             "its thresholds do not hold here, run `brainuad calibrate` again"
+        )
+
+
+def check_unfitted(subject: str, fitted: Container[str]) -> None:
+    """Refuse a subject that a detector was fitted on: its maps are better than those of others."""
+    if subject in fitted:
+        raise DataError(
+            f"{subject}: was fitted on, so it cannot calibrate; give other healthy scans; "
+            "another person of that name: brainuad calibrate --namesakes"
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from brainuad.calibrate import Calibration, Calibrator, check_same
+from brainuad.calibrate import Calibration, Calibrator, check_same, check_unfitted
 from brainuad.card import card
 from brainuad.config import to_dict
 from brainuad.detect import Finding, in_own_intensity
@@ -132,6 +132,7 @@ class Detector:
         scans: Iterable[Prepared],
         *,
         cohort: str = "",
+        namesakes: bool = False,
         seed: int = 0,
         batch_size: int = 16,
         device: str = "cpu",
@@ -139,18 +140,16 @@ class Detector:
         """Thresholds and score distribution from healthy scans that were not fitted on.
 
         Every map goes the whole way that a detection goes, back to the scan's own grid.
+        With ``namesakes`` who has the name of somebody in the fit is another person.
 
         Raises:
             DataError: when a scan was part of the fit, or there is none.
         """
-        fitted = set(self.config.provenance.get("inputs", {}))
+        fitted = () if namesakes else self.config.provenance.get("inputs", {})
         calibrator = Calibrator()
         for prepared in scans:
             subject = prepared.original.subject
-            if subject in fitted:
-                raise DataError(
-                    f"{subject}: was fitted on, so it cannot calibrate; give other healthy scans"
-                )
+            check_unfitted(subject, fitted)
             found = self.detect_prepared(prepared, seed=seed, batch_size=batch_size, device=device)
             brain = brain_of(prepared.original)
             calibrator.add(found.anomaly, brain, score=found.score, subject=subject)

@@ -30,6 +30,13 @@ Sessions = Annotated[
 Series = Annotated[
     str | None, typer.Option(help="Number or UID of the DICOM series, where a study has several.")
 ]
+Namesakes = Annotated[
+    bool,
+    typer.Option(
+        "--namesakes",
+        help="Subjects with the names of those that the detector was made of are other people.",
+    ),
+]
 Seed = Annotated[int, typer.Option(help="Seed of all random streams; same seed, same result.")]
 Device = Annotated[
     str, typer.Option("--device", "-d", help="cpu, cuda, cuda:1 or mps; never replaced silently.")

@@ -46,6 +46,8 @@ class Asked:
     against: Sequence[Path] = ()
     """Results of other methods on the same cases."""
     dataset: str = ""
+    namesakes: bool = False
+    """Whether subjects with the names of those that the detector has seen are other people."""
     seed: int = 0
     quiet: bool = False
 
@@ -100,7 +102,8 @@ def check_unseen(found: Sequence[Pair], seen: Collection[str], model: Path | Non
     if both:
         raise DataError(
             f"{listed(both)}: in both training and test ({model} was fitted or calibrated on "
-            "them); take them out of one of them"
+            "subjects of these names); take them out of one of them, or give --namesakes if they "
+            "are other people"
         )
 
 
@@ -119,7 +122,7 @@ def run_evaluation(asked: Asked) -> tuple[Path, list[str]]:
     if chosen.judge is not None and asked.model is not None:
         raise UsageError(f"protocol {chosen.name}: has thresholds of its own; leave --model out")
     marking = Marking() if chosen.judge is not None else marking_of(found, asked.model)
-    check_unseen(found, marking.seen, asked.model)
+    check_unseen(found, () if asked.namesakes else marking.seen, asked.model)
     result = evaluate(
         followed(found, quiet=asked.quiet),
         thresholds=marking.thresholds,

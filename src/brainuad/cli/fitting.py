@@ -11,6 +11,7 @@ from brainuad.cli.basics import (
     BatchSize,
     Config,
     Device,
+    Namesakes,
     Quiet,
     Seed,
     Set,
@@ -163,6 +164,7 @@ def calibrate(
         Path | None, typer.Option("--out", "-o", help="Write to this folder instead.")
     ] = None,
     cohort: Cohort = "",
+    namesakes: Namesakes = False,
     replace: Replace = False,
     seed: Seed = 0,
     batch_size: BatchSize = 16,
@@ -186,11 +188,27 @@ def calibrate(
     if out is not None:
         check_free(out, replace=replace, but=detector.identity())
     found = sources(scans)
+    check_other_files(detector, found)
     set_thresholds(
-        detector, found, cohort=cohort, seed=seed, batch_size=batch_size, device=device, quiet=quiet
-    )
+        detector, found, cohort=cohort, namesakes=namesakes, seed=seed, batch_size=batch_size,
+        device=device, quiet=quiet,
+    )  # fmt: skip
     detector.save(out or model)
     say(f"detector: {out or model}")
+
+
+def check_other_files(detector: "Detector", found: Sequence["Source"]) -> None:
+    """Refuse files that the detector was fitted on, whatever they are called now."""
+    from brainuad.manifest import sha256_of
+    from brainuad.types import DataError
+
+    fitted = {digest: who for who, digest in detector.config.provenance.get("inputs", {}).items()}
+    for source in found:
+        if who := fitted.get(sha256_of(source.path)):
+            raise DataError(
+                f"{source.path}: was fitted on, as {who}, so it cannot calibrate; give other "
+                "healthy scans"
+            )
 
 
 def set_thresholds(

@@ -10,6 +10,7 @@ from brainuad.cli.basics import (
     BatchSize,
     Config,
     Device,
+    Namesakes,
     Out,
     Quiet,
     Seed,
@@ -134,6 +135,7 @@ def evaluate(
     by: By = "",
     against: Against = None,
     dataset: Annotated[str, typer.Option(help="Name of the data set, for the table.")] = "",
+    namesakes: Namesakes = False,
     seed: Seed = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -156,6 +158,7 @@ def evaluate(
             by=by,
             against=against or (),
             dataset=dataset,
+            namesakes=namesakes,
             seed=seed,
             quiet=quiet,
         )
