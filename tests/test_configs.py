@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from brainuad.config import build
+from brainuad.config import build, load_yaml, to_dict
 from brainuad.detector import Detector
 from brainuad.fit_settings import resolve
 from brainuad.method import method_class
@@ -12,7 +12,9 @@ from brainuad.shipped import BEST, HOME, detector_folder, find_detector, shipped
 from brainuad.types import MissingError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+JOINED = {path.stem: path for path in CONFIGS[0].parent.glob("joined/*.yaml")}
 LARGEST_MB = 60
+ALONE = tuple(name for name in shipped_names() if name not in JOINED)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -23,10 +25,32 @@ def test_a_recipe_describes_a_detector(path):
 
 
 def test_every_shipped_detector_has_a_recipe():
-    assert set(shipped_names()) <= {path.stem for path in CONFIGS}
+    assert set(shipped_names()) <= {path.stem for path in CONFIGS} | set(JOINED)
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", sorted(set(JOINED) & set(shipped_names())))
+def test_a_shipped_ensemble_is_what_its_recipes_say(name):
+    detector, said = Detector.load(name), load_yaml(JOINED[name])
+    assert detector.config.about == said["about"]
+    members = detector.config.options["members"]
+    assert {who: member["weight"] for who, member in members.items()} == said["members"]
+    for who, member in members.items():
+        asked = resolve(CONFIGS[0].parent / f"{who}.yaml", [], named={}).detector().config
+        assert (member["method"], member["preset"]) == (asked.method, asked.preset)
+        assert member["options"] == to_dict(asked.options)
+        assert member["normative"] == (asked.normative and to_dict(asked.normative))
+        assert detector.config.postprocess == asked.postprocess
+        assert detector.config.recipe.hash == asked.recipe.hash
+    assert_calibrated_on_others(detector)
+
+
+def assert_calibrated_on_others(detector):
+    assert detector.calibration is not None
+    assert detector.calibration.n >= 20
+    assert not set(detector.config.provenance["inputs"]) & set(detector.calibration.subjects)
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_a_shipped_detector_is_what_its_recipe_says(name):
     detector = Detector.load(name)
     asked = resolve(HOME.parents[2] / "configs" / f"{name}.yaml", [], named={}).detector().config
@@ -38,10 +62,7 @@ def test_a_shipped_detector_is_what_its_recipe_says(name):
     assert config.normative == asked.normative
     assert config.postprocess == asked.postprocess
     assert config.recipe.hash == asked.recipe.hash
-    assert detector.calibration is not None
-    assert detector.calibration.n >= 20
-    fitted = set(config.provenance["inputs"])
-    assert not fitted & set(detector.calibration.subjects)
+    assert_calibrated_on_others(detector)
 
 
 def test_shipped_weights_are_small_and_were_not_trained_on_non_commercial_data():
@@ -49,7 +70,7 @@ def test_shipped_weights_are_small_and_were_not_trained_on_non_commercial_data()
     assert sum(path.stat().st_size for path in files) < LARGEST_MB * 1e6
     for name in shipped_names():
         fitted = Detector.load(name).config.provenance["inputs"]
-        # IXI (CC BY-SA) and ds002748 (CC0); OASIS is not for commercial use.
+        # IXI (CC BY-SA), ds002748 (CC0), generated ones; OASIS is not for commercial use.
         assert all(subject.startswith(("IXI", "sub-")) for subject in fitted)
 
 

@@ -319,6 +319,13 @@ def test_the_command_writes_scans_masks_and_a_table(maps, tmp_path):
     assert not (alone / "sub-syn005_FLAIR.nii.gz").exists()
 
 
+def test_a_cohort_that_is_continued_keeps_its_scans_in_the_table(maps, tmp_path):
+    for first in (0, 2, 1):  # the last makes two anew
+        assert run("generate", "-i", maps, "-o", tmp_path / "o", "-n", 2, "--first", first) == 0
+    rows = (tmp_path / "o" / "scans.tsv").read_text().splitlines()
+    assert [row.split("\t")[2] for row in rows[1:]] == [f"sub-syn00{n}" for n in range(4)]
+
+
 def test_generated_scans_fit_a_detector(maps, tmp_path):
     out = tmp_path / "out"
     assert run("generate", "-i", maps, "-o", out, "-n", 2) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 from brainuad.types import MissingError
 
 HOME = Path(__file__).parent / "detectors"
-BEST = {"t1": "t1-fpi"}
+BEST = {"t1": "t1-fpi", "flair": "flair-marked-bright"}
 """Short names: the most accurate shipped detector for a modality."""
 
 

@@ -52,14 +52,17 @@ def generate(
 
     options = GenerateOptions(contrast=modality)
     maps = read_maps(labels, options, quiet=quiet)
-    rows = ["path\tbrain\tsubject"]
+    table = out / "scans.tsv"
+    earlier = table.read_text(encoding="utf-8").splitlines()[1:] if table.is_file() else []
+    rows = dict.fromkeys(earlier)
     with progress_bar(quiet=quiet) as bar:
         for n in bar.track(range(first, first + number), description="generate"):
             made = one(maps[n % len(maps)], n, options, seed=seed)
-            rows.append("\t".join(written(out, made)))
-    write_text(out / "scans.tsv", "\n".join([*rows, ""]))
+            rows["\t".join(written(out, made))] = None
+    # A cohort that is continued keeps the scans that it has.
+    write_text(table, "\n".join(["path\tbrain\tsubject", *rows, ""]))
     some = "" if len(maps) == 1 else "s"
-    say(escape(f"{number} scans from {len(maps)} label map{some}: {out / 'scans.tsv'}"))
+    say(escape(f"{number} scans from {len(maps)} label map{some}: {table}"))
 
 
 def read_maps(
