@@ -73,17 +73,10 @@ def test_flair_without_a_name_is_refused_by_a_detector_for_t1(t1, shared_data, t
 
 
 def test_lesions_of_a_patient_on_flair_are_found_better_than_by_brightness(shared_data):
-    """`mslub` says what brightness reaches: AUPRC .56, Dice .57; see spec of the benchmark."""
+    """The benchmark `mslub` says what brightness reaches: an AUPRC of .56."""
     folder = shared_data / "data" / "ms_mslub_mni"
     scan = read_scan(folder / "patient26_FLAIR.nii.gz", modality="FLAIR")
     lesion = read_scan(folder / "patient26_GT.nii.gz", modality="FLAIR").voxels > 0.5
     found, brain = brainuad.load("flair").detect(scan), scan.voxels > 0
     assert found.anomaly.shape == lesion.shape
     assert average_precision_score(lesion[brain], found.anomaly[brain]) > 0.56
-
-
-def test_t1w_without_a_name_is_refused_by_a_detector_for_flair(shared_data, tmp_path):
-    t1w = next((shared_data / "data" / "ms_mslub_mni").rglob("*T1*.nii*"))
-    nib.save(nib.load(t1w), tmp_path / "scan.nii.gz")
-    with pytest.raises(DataError, match="does not look like"):
-        brainuad.load("flair").detect(tmp_path / "scan.nii.gz")
