@@ -11,18 +11,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import average_precision_score
 
 from brainuad.benchmark.data import load_benchmark
 from brainuad.benchmark.found import judged_cases
-
-
-def largest_dice(lesion: np.ndarray, score: np.ndarray) -> float:
-    """The best Dice that one threshold reaches; equal scores fall on one side of it."""
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.diff(score[order]) != 0, True)
-    hit, marked = np.cumsum(lesion[order]), np.arange(1, len(order) + 1)
-    return float((2 * hit / (marked + lesion.sum()))[last].max())
+from brainuad.evaluate import voxel
 
 
 def main() -> None:
@@ -44,8 +36,8 @@ def main() -> None:
     print(f"| {args.by} | scans | AUPRC pooled | oracle Dice |\n|---|---|---|---|")
     for word, pairs in sorted(kept.items()):
         lesion, score = (np.concatenate(part) for part in zip(*pairs, strict=True))
-        precision = average_precision_score(lesion, score)
-        print(f"| {word} | {len(pairs)} | {precision:.3f} | {largest_dice(lesion, score):.3f} |")
+        precision, best = voxel.average_precision(score, lesion), voxel.oracle_dice(score, lesion)
+        print(f"| {word} | {len(pairs)} | {precision:.3f} | {best.dice:.3f} |")
 
 
 if __name__ == "__main__":

@@ -528,13 +528,19 @@ def test_calibrate_refuses_scans_that_were_fitted_on(run, cohort: Path, detector
     assert "was fitted on, as sub-healthy0, so it cannot calibrate" in said
 
 
+def copies_called(name: str, folder: Path, scans: Path) -> Path:
+    """Copies of scans, of subjects NAME0, NAME1 and so on."""
+    folder.mkdir()
+    for number, path in enumerate(sorted(scans.glob("*_T1w.nii.gz"))):
+        shutil.copy(path, folder / f"{name}{number}_T1w.nii.gz")
+    return folder
+
+
 def test_a_file_of_the_fit_cannot_calibrate_under_another_name(
     run, cohort: Path, detector: Path, tmp_path: Path
 ):
-    (tmp_path / "renamed").mkdir()
-    for number, path in enumerate(sorted((cohort / "healthy").glob("*_T1w.nii.gz"))):
-        shutil.copy(path, tmp_path / "renamed" / f"sub-x{number}_T1w.nii.gz")
-    code, said = run("calibrate", "-i", tmp_path / "renamed", "-m", detector, "--namesakes")
+    others = copies_called("sub-x", tmp_path / "renamed", cohort / "healthy")
+    code, said = run("calibrate", "-i", others, "-m", detector, "--namesakes")
     assert code == 65
     assert "was fitted on, as sub-healthy0, so it cannot calibrate" in said
 
@@ -542,10 +548,8 @@ def test_a_file_of_the_fit_cannot_calibrate_under_another_name(
 def test_other_people_of_the_same_names_calibrate_when_that_is_said(
     run, cohort: Path, detector: Path, tmp_path: Path
 ):
-    (tmp_path / "namesakes").mkdir()
-    for number, path in enumerate(sorted((cohort / "others").glob("*_T1w.nii.gz"))):
-        shutil.copy(path, tmp_path / "namesakes" / f"sub-healthy{number}_T1w.nii.gz")
-    words = ["calibrate", "-i", tmp_path / "namesakes", "-m", detector, "-o", tmp_path / "made"]
+    others = copies_called("sub-healthy", tmp_path / "namesakes", cohort / "others")
+    words = ["calibrate", "-i", others, "-m", detector, "-o", tmp_path / "made"]
     code, said = run(*words)
     assert code == 65
     assert "another person of that name: brainuad calibrate --namesakes" in said
