@@ -26,6 +26,7 @@ UNITS = {
     "checks.overlap": "Dice, 0 to 1",
     "checks.seen": "share",
     "checks.volume_ml": "ml",
+    "checks.white_at_most": "share of the range",
     "checks.white_over_grey": "share of the range",
     "crop.order": "degree of the spline",
     "crop.shape": "voxels",

@@ -142,6 +142,14 @@ def test_another_contrast_is_refused_unless_forced(normed):
     assert normed.detect(scan).anomaly.max() > 0
 
 
+def test_a_scan_of_another_modality_is_refused_unless_forced(detector):
+    flair = dataclasses.replace(person("sub-02"), modality="FLAIR")
+    with pytest.raises(DataError, match=r"is FLAIR, detector \S+ takes T1w; choose .* --force"):
+        detector.detect(flair)
+    forced = detector.detect(flair, force=True).anomaly
+    assert np.array_equal(forced, detector.detect(person("sub-02")).anomaly)
+
+
 # Folder
 
 

@@ -177,7 +177,7 @@ class Detector:
         Args:
             scan: a NIfTI file, or a scan that was read already.
             brain: brain mask on the scan's grid; found by the recipe when not given.
-            force: go on where the scan looks unlike those that the detector knows.
+            force: go on where the scan is, or looks like, another contrast than the detector knows.
             options: seed, batch size, device and rate, see :meth:`detect_prepared`.
 
         Raises:
@@ -187,7 +187,8 @@ class Detector:
             scan = read_scan(scan, brain=brain)
         elif brain is not None:
             raise UsageError(f"{scan.subject}: give the brain mask to read_scan, not to detect")
-        prepared = prepare_scan(self.config.accepted(scan, self.name), self.config.recipe)
+        recipe = self.config.recipe.forced() if force else self.config.recipe
+        prepared = prepare_scan(self.config.accepted(scan, self.name, force=force), recipe)
         known = self.method.normative if isinstance(self.method, Joint) else self.normative
         if known is not None and not force:
             known.check_contrast(prepared.scan, self.name)

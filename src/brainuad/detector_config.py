@@ -59,16 +59,16 @@ class DetectorConfig:
             "provenance": to_dict(self.provenance),
         }
 
-    def accepted(self, scan: Scan, name: str) -> Scan:
-        """The scan, if it is of the detector's modality or does not say what it is.
+    def accepted(self, scan: Scan, name: str, *, force: bool = False) -> Scan:
+        """The scan, if it is of the detector's modality, does not say what it is, or is forced.
 
         Raises:
             DataError: it is of another modality.
         """
-        if scan.modality not in ("unknown", self.modality):
+        if scan.modality not in ("unknown", self.modality) and not force:
             raise DataError(
                 f"{scan.subject}: is {scan.modality}, detector {name} takes {self.modality}; "
-                f"choose a detector for {scan.modality}"
+                f"choose a detector for {scan.modality}, or go on with --force"
             )
         return replace(scan, modality=self.modality)
 

@@ -70,6 +70,18 @@ def test_flair_without_a_name_is_refused_by_a_detector_for_t1(t1, shared_data, t
     nib.save(image, tmp_path / "scan.nii.gz")
     with pytest.raises(DataError, match="does not look like"):
         t1.detect(tmp_path / "scan.nii.gz")
+    with pytest.raises(DataError, match="is FLAIR, detector .* takes T1w"):
+        t1.detect(flair)
+    forced = t1.detect(flair, force=True)
+    assert forced.prepared.report["checks"]["white_over_grey"]["status"] == "warn"
+    assert forced.anomaly.max() > 0
+
+
+def test_t1_without_a_name_is_refused_by_a_detector_for_flair(shared_data, tmp_path):
+    image = nib.load(shared_data / "data" / "ms_mslub_mni" / "patient26_T1.nii.gz")
+    nib.save(image, tmp_path / "scan.nii.gz")
+    with pytest.raises(DataError, match=r"looks like T1w \(white is 0\.1\d* above grey matter\)"):
+        brainuad.load("flair").detect(tmp_path / "scan.nii.gz")
 
 
 def test_lesions_of_a_patient_on_flair_are_found_better_than_by_brightness(shared_data):

@@ -88,6 +88,34 @@ def test_what_is_called_t1w_must_look_like_it(turned, modality, status):
             Checks(volume_ml=None, flat=None)(replace(given, scan=scan))
 
 
+@pytest.mark.parametrize(
+    ("share", "modality", "status"),
+    [
+        (1.0, "FLAIR", "reject"),
+        (1.0, "T2w", "reject"),
+        (-1.0, "FLAIR", "pass"),
+        (0.2, "FLAIR", "pass"),
+        (1.0, "T1w", None),
+        (1.0, "CT", None),
+    ],
+)
+def test_a_t1w_scan_does_not_pass_for_flair_or_t2w(share, modality, status):
+    """White matter as bright above grey as in the template, as dark below it, or a fifth of it."""
+    given = work(template())
+    values = template_values(MNI_2MM.shape, MNI_2MM.affine)
+    values = np.asarray(given.scan.brain) * (0.5 + share * (values / values.max() - 0.5))
+    scan = replace(given.scan, voxels=values.astype(np.float32), modality=modality)
+    checks = outcome(replace(given, scan=scan), volume_ml=None)["checks"]
+    assert checks.get("white_at_most", {}).get("status") == status
+    if status == "reject":
+        with pytest.raises(DataError, match=r"looks like T1w \(white is 0.* above grey matter\)"):
+            Checks(volume_ml=None, flat=None)(replace(given, scan=scan))
+        forced = Checks(volume_ml=None, flat=None, contrast=False)(replace(given, scan=scan))
+        assert forced.notes["checks"]["white_at_most"]["status"] == "warn"
+        with pytest.raises(DataError, match="coverage|volume ml"):  # other checks stand
+            Checks(flat=None, contrast=False)(work(template(), 0.1))
+
+
 def test_brain_beyond_the_grid():
     brain = template()
     whole = work(brain)
@@ -151,9 +179,10 @@ def test_an_unknown_modality_is_a_warning(modality, status):
 def test_without_registration_the_template_is_not_compared_with():
     given = replace(work(template()), notes={})
     notes = outcome(given, flat=None)
-    assert set(notes["checks_left_out"]) == {"overlap", "seen", "white_over_grey"}
+    compared = {"overlap", "seen", "white_over_grey", "white_at_most"}
+    assert set(notes["checks_left_out"]) == compared
     assert "no register step" in notes["checks_left_out"]["overlap"]
-    assert not set(notes["checks"]) & {"overlap", "seen", "white_over_grey"}
+    assert not set(notes["checks"]) & compared
     assert "checks_left_out" not in outcome(given, flat=None, overlap=None)
 
 

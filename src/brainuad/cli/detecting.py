@@ -87,7 +87,8 @@ def detect(
     ] = 0.01,
     batch_size: BatchSize = 16,
     force: Annotated[
-        bool, typer.Option("--force", help="Go on where a scan looks like another contrast.")
+        bool,
+        typer.Option("--force", help="Go on where a scan is, or looks like, another contrast."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:

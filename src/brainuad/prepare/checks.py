@@ -19,8 +19,10 @@ from brainuad.types import DataError, Mask, UsageError
 LEAST_VOXELS = 500
 _WORST: tuple[Status, ...] = ("pass", "warn", "reject")
 _SHARES = ("overlap", "seen", "coverage")
-_ALIGNED = ("overlap", "seen", "white_over_grey")
+_ALIGNED = ("overlap", "seen", "white_over_grey", "white_at_most")
 """Checks that compare with a template."""
+_MEANT_FOR = {"white_over_grey": ("T1w",), "white_at_most": ("FLAIR", "T2w")}
+"""Checks of a contrast, by the modalities that they are for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,9 @@ class Checks:
     """How much brighter white than grey matter must be in a T1w scan that is aligned, as a share of
     the range; warns below twice this. Of 120 healthy T1w scans all have at least 0.05, all but
     one 0.08; FLAIR scans -0.03 to 0.06, T2w scans -0.07 and less."""
+    white_at_most: float | None = 0.08
+    """Most that white may be brighter than grey matter in a FLAIR or T2w scan that is aligned, so
+    that a T1w scan is not taken for one; warns above three quarters of this."""
     noise: float | None = 0.15
     """Most noise, as a share of the range of intensities; warns above half of it. Of 100 healthy
     T1w scans all have less than 0.07."""
@@ -60,13 +65,17 @@ class Checks:
     """Least share of the brain that lies on the canonical grid; warns as ``overlap``."""
     modality: bool = True
     """Whether a scan of unknown modality is a warning."""
+    contrast: bool = True
+    """A scan that looks like another modality than it is said to be is rejected; otherwise that is
+    a warning."""
     strict: bool = True
     """A rejected scan is an error; otherwise it is only reported."""
 
     def __post_init__(self) -> None:
         for name, limits in self.limits().items():
             low, high = limits.reject
-            if not 0 <= low < high or (name in _SHARES and low > 1):
+            lowest = -1 if name == "white_at_most" else 0
+            if not lowest <= low < high or (name in _SHARES and low > 1):
                 raise UsageError(
                     f"checks: {name} {getattr(self, name)} is no limit; give ascending numbers "
                     "from 0, and shares up to 1"
@@ -84,10 +93,13 @@ class Checks:
                 found["seen"] = at_least(self.seen, (1 + self.seen) / 2)
             if self.white_over_grey is not None:
                 found["white_over_grey"] = at_least(self.white_over_grey, 2 * self.white_over_grey)
+            if self.white_at_most is not None:
+                most = self.white_at_most
+                found["white_at_most"] = Limits(reject=(-1.0, most), warn=(-1.0, 0.75 * most))
         for name, share in (("noise", 0.5), ("movement", 0.3125), ("flat", 0.5), ("edge_mm", 0.5)):
-            most: float | None = getattr(self, name)
-            if most is not None:
-                found[name] = at_most(most, share * most)
+            limit: float | None = getattr(self, name)
+            if limit is not None:
+                found[name] = at_most(limit, share * limit)
         return found | {"coverage": at_least(self.coverage, (1 + self.coverage) / 2)}
 
     def __call__(self, work: Work) -> Work:
@@ -97,7 +109,7 @@ class Checks:
             if why := _meaningless(name, work):
                 left_out[name] = why
             else:
-                found[name] = limits.fact(getattr(measures, name)())
+                found[name] = self._fact(name, limits.fact(getattr(measures, name)()))
         if self.modality and work.scan.modality == UNKNOWN:
             found["modality"] = {"value": None, "limits": [], "status": "warn"}
         worst = max((fact["status"] for fact in found.values()), key=_WORST.index, default="pass")
@@ -108,14 +120,18 @@ class Checks:
         work = work.note(checks_left_out=left_out) if left_out else work
         return work.note(checks=found, status=worst)
 
+    def _fact(self, name: str, fact: dict[str, Any]) -> dict[str, Any]:
+        if name in _MEANT_FOR and not self.contrast and fact["status"] == "reject":
+            return {**fact, "status": "warn"}
+        return fact
+
 
 def _meaningless(name: str, work: Work) -> str:
     """Why a number says nothing about a scan; empty where it does."""
     if name in _ALIGNED and "template" not in work.notes:
         return "no register step, so the scan need not lie where the template does"
-    if name == "white_over_grey" and work.scan.modality != "T1w":
-        return "for T1w alone"
-    return ""
+    meant_for = _MEANT_FOR.get(name, (work.scan.modality,))
+    return "" if work.scan.modality in meant_for else f"for {' and '.join(meant_for)} alone"
 
 
 def white_over_grey(scan: Scan, name: str = MNI152) -> float:
@@ -171,6 +187,8 @@ class _Measures:
     def white_over_grey(self) -> float:
         return white_over_grey(self.work.scan, self.work.template)
 
+    white_at_most = white_over_grey
+
     def noise(self) -> float:
         return noise_share(self.work.original)
 
@@ -207,6 +225,8 @@ def _short(name: str, value: float | None) -> str:
 def _words(name: str, fact: dict[str, Any]) -> str:
     if name == "white_over_grey":
         return f"does not look like T1w (white is {fact['value']:.2g} above grey matter)"
+    if name == "white_at_most":
+        return f"looks like T1w (white is {fact['value']:.2g} above grey matter)"
     if name == "flat":
         share = f"{100 * fact['value']:.0f} % of neighbouring voxels are equal"
         return f"looks like a map of labels, not like a scan ({share})"

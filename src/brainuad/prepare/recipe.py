@@ -1,7 +1,7 @@
 """Named recipes: the steps that every scan of a detector goes through, in order."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ class Recipe:
         scans that were prepared before it.
         """
         return hash_of([_identity(s) for s in self.steps if not isinstance(s, Checks)])
+
+    def forced(self) -> "Recipe":
+        """The same recipe, in which another contrast than the modality's is only a warning."""
+        steps = (replace(s, contrast=False) if isinstance(s, Checks) else s for s in self.steps)
+        return replace(self, steps=tuple(steps))
 
     def check(self, *, where: str) -> None:
         """Find faults that would meet every scan: an order that cannot be, a bad template.

@@ -13,6 +13,7 @@ CHECKS = {
     "volume_ml": "brain volume, ml",
     "overlap": "overlap with the template's brain (Dice)",
     "white_over_grey": "white above grey matter, share of the range",
+    "white_at_most": "white above grey matter, share of the range",
     "seen": "share of the template's brain in the field of view",
     "noise": "noise, share of the range",
     "movement": "strongest line of the spectrum against its neighbours",
