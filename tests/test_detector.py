@@ -277,6 +277,19 @@ def test_a_store_of_another_recipe_is_refused(store, tmp_path):
         detector.fit(store, work=tmp_path)
 
 
+def test_checks_do_not_part_a_fit_from_its_checkpoints(store, tmp_path):
+    """They change no voxel that is trained on; another shape of the net does."""
+    settings = TrainSettings(steps=2, batch_size=4)
+    first = fitted(store, tmp_path).weights_hash
+    again = Detector.create("dae", preset="tiny", recipe=AS_IS.forced())
+    assert again.config.recipe != AS_IS
+    again.fit(store, settings, work=tmp_path, progress=False)
+    assert again.weights_hash == first
+    other = Detector.create("dae", preset="tiny", recipe=AS_IS, options={"noise_std": 0.3})
+    with pytest.raises(UsageError, match=r"is of another training \(made for was"):
+        other.fit(store, settings, work=tmp_path, progress=False)
+
+
 def test_scans_of_the_fit_cannot_calibrate(detector):
     with pytest.raises(DataError, match="healthy-1: was fitted on, so it cannot calibrate"):
         detector.calibrate([prepared("healthy-1")])

@@ -41,14 +41,15 @@ def fitted(
         Method, what healthy people show at each place, and ``config`` with the provenance.
     """
     method = new_method(config, seed=settings.seed)
-    trained = replace(config, postprocess=Postprocess(), normative=None, about="")
+    trained = replace(config, postprocess=Postprocess(), normative=None, about="").to_dict()
     minimise = Trainer(
         settings,
         folder=work,
         device=device,
         progress=progress,
         shares=method.stages_with(method.options),
-        identity=hash_of([trained.to_dict(), store.subjects]),
+        # Not the recipe itself: its checks change no voxel that is trained on.
+        identity=hash_of([trained | {"recipe": config.recipe.hash}, store.subjects]),
         **trainer,
     )
     method.to(resolve_device(device))
