@@ -153,6 +153,11 @@ def test_a_scan_of_another_modality_is_refused_unless_forced(detector):
 # Folder
 
 
+def test_the_card_says_what_its_thresholds_hold_for(folder, detector):
+    card = (folder / "card.md").read_text()
+    assert all(value[:16] in card for value in detector.hashes().values())
+
+
 def test_a_loaded_detector_says_the_same(detector, folder):
     assert {p.name for p in folder.iterdir()} == set(PARTS)
     other = brainuad.load(folder)

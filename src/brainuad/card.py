@@ -61,4 +61,6 @@ def calibration_lines(calibration: Calibration | None) -> list[str]:
         f"- {100 * rate:g} % of healthy voxels exceed {value:.5g}"
         for rate, value in sorted(calibration.thresholds.items())
     ]
-    return [head, "", *rates]
+    recipe, weights = calibration.recipe_hash, calibration.weights_hash[:16]
+    alone = f"`{recipe}`, weights `{weights}` and post-processing `{calibration.postprocess_hash}`"
+    return [head, "", *rates, "", f"They hold for recipe {alone} alone."]
