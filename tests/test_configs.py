@@ -8,7 +8,14 @@ from brainuad.config import build, load_yaml, to_dict
 from brainuad.detector import Detector
 from brainuad.fit_settings import resolve
 from brainuad.method import method_class
-from brainuad.shipped import BEST, HOME, detector_folder, find_detector, shipped_names
+from brainuad.shipped import (
+    BEST,
+    HOME,
+    detector_folder,
+    find_detector,
+    shipped_detectors,
+    shipped_names,
+)
 from brainuad.types import MissingError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -77,6 +84,14 @@ def test_shipped_weights_are_small_and_were_not_trained_on_non_commercial_data()
 def test_short_names_are_of_shipped_detectors():
     for short, name in BEST.items():
         assert detector_folder(short) == HOME / name
+
+
+def test_every_shipped_name_says_what_it_is():
+    said = shipped_detectors()
+    assert set(said) == {*BEST, *shipped_names()}
+    for name in shipped_names():
+        assert said[name].startswith(Detector.load(name).config.modality)
+    assert said["t1"] == f"the most accurate for T1w: {BEST['t1']}"
 
 
 def test_an_own_folder_goes_before_a_shipped_name(tmp_path, monkeypatch):

@@ -146,8 +146,10 @@ def test_a_scan_of_another_modality_is_refused_unless_forced(detector):
     flair = dataclasses.replace(person("sub-02"), modality="FLAIR")
     with pytest.raises(DataError, match=r"is FLAIR, detector \S+ takes T1w; choose .* --force"):
         detector.detect(flair)
-    forced = detector.detect(flair, force=True).anomaly
-    assert np.array_equal(forced, detector.detect(person("sub-02")).anomaly)
+    forced, own = detector.detect(flair, force=True), detector.detect(person("sub-02"))
+    assert np.array_equal(forced.anomaly, own.anomaly)
+    assert forced.prepared.report["named"] == "FLAIR"
+    assert "named" not in own.prepared.report
 
 
 # Folder

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from brainuad.config import load_yaml
 from brainuad.types import MissingError
 
 HOME = Path(__file__).parent / "detectors"
@@ -13,6 +14,17 @@ BEST = {"t1": "t1-fpi", "flair": "flair-marked-bright"}
 def shipped_names() -> tuple[str, ...]:
     """Names of all shipped detectors, sorted; short names are not among them."""
     return tuple(sorted(path.parent.name for path in HOME.glob("*/detector.yaml")))
+
+
+def shipped_detectors() -> dict[str, str]:
+    """What each name that can be asked for is: short names first."""
+    said = {n: load_yaml(HOME / n / "detector.yaml")["detector"] for n in shipped_names()}
+    best = {
+        short: f"the most accurate for {said[name]['modality']}: {name}"
+        for short, name in BEST.items()
+        if name in said
+    }
+    return best | {name: f"{one['modality']}, method {one['method']}" for name, one in said.items()}
 
 
 def find_detector(name: str | os.PathLike[str]) -> Path | None:

@@ -93,6 +93,18 @@ def test_what_is_rejected_and_used_all_the_same_is_a_note():
     assert said.endswith("is 0.3 (usual: 0.7 to 1; plausible: 0.4 to 1)")
 
 
+def test_what_was_forced_is_said():
+    fact = {"value": 0.16, "limits": [-1.0, 0.08], "usual": [-1.0, 0.06], "status": "warn"}
+    report = {"modality": "FLAIR", "named": "T1w", "checks": {"white_at_most": fact}}
+    assert [*found.remarks({}, report)] == [
+        "is T1w by its name, and was forced to be taken for FLAIR",
+        "looks like T1w (white is 0.16 above grey matter), and was forced",
+    ]
+    near = {**fact, "value": 0.07}
+    (said,) = found.remarks({}, {"checks": {"white_at_most": near}})
+    assert "is 0.07 (usual: -1 to 0.06" in said
+
+
 def test_what_was_not_checked_is_said():
     unknown = {"modality": {"value": None, "limits": [], "status": "warn"}}
     changed = PREPARATION | {"checks": unknown, "checks_left_out": {"seen": "no register step"}}

@@ -33,6 +33,8 @@ EXAMPLES = """
 
   brainuad detect -i sub-01_T1w.nii.gz -o out
 
+  brainuad detect -i sub-01_FLAIR.nii.gz -o out -m flair
+
   brainuad detect -i sub-01_T1w.nii.gz -o out -m my-detector
 
   brainuad detect -i raw/*_T1w.nii.gz -o out -m my-detector --device cuda --level minimal

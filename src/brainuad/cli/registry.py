@@ -174,10 +174,8 @@ def info(*, as_json: Json = False) -> None:
         typer.echo(json.dumps(found, indent=2))
         return
     for name, value in found.items():
-        if name == "protocols":
-            typer.echo("protocols:\n" + "\n".join(f"  {n}: {what}" for n, what in value.items()))
-        elif name == "detectors":
-            typer.echo("detectors: " + ", ".join(f"{n} ({what})" for n, what in value.items()))
+        if name in ("protocols", "detectors"):
+            typer.echo(f"{name}:\n" + "\n".join(f"  {n}: {what}" for n, what in value.items()))
         else:
             typer.echo(f"{name}: {words(value)}")
 
@@ -191,7 +189,7 @@ def inventory() -> dict[str, Any]:
     from brainuad.manifest import machine, versions
     from brainuad.method import method_names
     from brainuad.prepare import RECIPES
-    from brainuad.shipped import BEST, shipped_names
+    from brainuad.shipped import shipped_detectors
 
     count = torch.cuda.device_count()
     gpus = {f"cuda:{n}": torch.cuda.get_device_name(n) for n in range(count)}
@@ -201,7 +199,7 @@ def inventory() -> dict[str, Any]:
         "versions": versions(),
         "machine": machine(),
         "devices": {"cpu": machine()["processor"], **gpus, **apple},
-        "detectors": {**BEST, **dict.fromkeys(shipped_names(), "shipped")},
+        "detectors": shipped_detectors(),
         "methods": list(method_names()),
         "recipes": {name: made.hash for name, made in RECIPES.items()},
         "protocols": {name: made.title for name, made in PROTOCOLS.items()},

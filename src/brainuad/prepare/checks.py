@@ -21,7 +21,7 @@ _WORST: tuple[Status, ...] = ("pass", "warn", "reject")
 _SHARES = ("overlap", "seen", "coverage")
 _ALIGNED = ("overlap", "seen", "white_over_grey", "white_at_most")
 """Checks that compare with a template."""
-_MEANT_FOR = {"white_over_grey": ("T1w",), "white_at_most": ("FLAIR", "T2w")}
+CONTRAST = {"white_over_grey": ("T1w",), "white_at_most": ("FLAIR", "T2w")}
 """Checks of a contrast, by the modalities that they are for."""
 
 
@@ -114,14 +114,15 @@ class Checks:
             found["modality"] = {"value": None, "limits": [], "status": "warn"}
         worst = max((fact["status"] for fact in found.values()), key=_WORST.index, default="pass")
         if self.strict and worst == "reject":
-            raise DataError(
-                f"{work.scan.subject}: {sentence(found)}; check the scan, its mask and modality"
-            )
+            mend = "check the scan, its mask and modality"
+            if _rejects(found) & CONTRAST.keys():
+                mend += "; detect --force goes on"
+            raise DataError(f"{work.scan.subject}: {sentence(found)}; {mend}")
         work = work.note(checks_left_out=left_out) if left_out else work
         return work.note(checks=found, status=worst)
 
     def _fact(self, name: str, fact: dict[str, Any]) -> dict[str, Any]:
-        if name in _MEANT_FOR and not self.contrast and fact["status"] == "reject":
+        if name in CONTRAST and not self.contrast and fact["status"] == "reject":
             return {**fact, "status": "warn"}
         return fact
 
@@ -130,7 +131,7 @@ def _meaningless(name: str, work: Work) -> str:
     """Why a number says nothing about a scan; empty where it does."""
     if name in _ALIGNED and "template" not in work.notes:
         return "no register step, so the scan need not lie where the template does"
-    meant_for = _MEANT_FOR.get(name, (work.scan.modality,))
+    meant_for = CONTRAST.get(name, (work.scan.modality,))
     return "" if work.scan.modality in meant_for else f"for {' and '.join(meant_for)} alone"
 
 
@@ -210,7 +211,11 @@ class _Measures:
 
 def sentence(found: dict[str, dict[str, Any]]) -> str:
     """What checks reject, with values and limits."""
-    return "; ".join(_words(n, f) for n, f in found.items() if f["status"] == "reject")
+    return "; ".join(words(name, found[name]) for name in found if name in _rejects(found))
+
+
+def _rejects(found: dict[str, dict[str, Any]]) -> set[str]:
+    return {name for name, fact in found.items() if fact["status"] == "reject"}
 
 
 def doubts(found: dict[str, dict[str, Any]]) -> str:
@@ -222,7 +227,8 @@ def _short(name: str, value: float | None) -> str:
     return "modality unknown" if value is None else f"{name} {value:.3g}"
 
 
-def _words(name: str, fact: dict[str, Any]) -> str:
+def words(name: str, fact: dict[str, Any]) -> str:
+    """What a check has against a scan, with value and limits."""
     if name == "white_over_grey":
         return f"does not look like T1w (white is {fact['value']:.2g} above grey matter)"
     if name == "white_at_most":

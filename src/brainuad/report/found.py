@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from brainuad.detect import Finding
+from brainuad.prepare.checks import CONTRAST, words
 from brainuad.report.pages import Check, ScanPage, scan_report
 from brainuad.report.planes import Volumes
 from brainuad.types import Mask
@@ -13,7 +14,7 @@ CHECKS = {
     "volume_ml": "brain volume, ml",
     "overlap": "overlap with the template's brain (Dice)",
     "white_over_grey": "white above grey matter, share of the range",
-    "white_at_most": "white above grey matter, share of the range",
+    "white_at_most": "white above grey matter, share of the range (T1w or not)",
     "seen": "share of the template's brain in the field of view",
     "noise": "noise, share of the range",
     "movement": "strongest line of the spectrum against its neighbours",
@@ -138,9 +139,14 @@ def facts(preparation: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
 
 def remarks(record: Mapping[str, Any], preparation: Mapping[str, Any]) -> Iterator[str]:
     """Why a result may not be worth much: checks that warn, and what the map itself shows."""
+    if named := preparation.get("named"):
+        yield f"is {named} by its name, and was forced to be taken for {preparation['modality']}"
     for name, found in preparation.get("checks", {}).items():
         if found["status"] != "pass" and found["value"] is not None:
-            yield f"{CHECKS.get(name, name)} is {measured(found)}"
+            low, high = found["limits"]
+            forced = name in CONTRAST and not low <= found["value"] <= high
+            meaning = f"{CHECKS.get(name, name)} is {measured(found)}"
+            yield f"{words(name, found)}, and was forced" if forced else meaning
     yield from record.get("remarks", ())
 
 
