@@ -81,7 +81,7 @@ def judged(
         judged_cases(task, maps),
         thresholds=calibration.thresholds,
         protocol="local",
-        resamples=2,
+        resamples=100,
         train={source.subject for source in task.train},
     )
     return {row.metric: row.value for row in found.rows}
