@@ -74,8 +74,8 @@ class Answer(BaseHTTPRequestHandler):
         if server.breaks:
             body = body[: server.breaks.pop(0)]
             self.close_connection = True
+        server.sent += len(body)  # before the client has it and asks how much was sent
         self.wfile.write(body)
-        server.sent += len(body)
 
 
 @contextmanager
