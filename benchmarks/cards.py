@@ -61,7 +61,13 @@ def results(run: Path, label: str) -> dict[str, Mapping[str, str]]:
     config = Detector.load(run / "detectors" / label, thresholds=False).config
     with (run / "results.csv").open(newline="") as handle:
         rows = [r for r in csv.DictReader(handle) if r["method"] == config.method]
-    return {row["metric"]: row for row in rows if row["preset"] == config.preset}
+    found = {row["metric"]: row for row in rows if row["preset"] == config.preset}
+    if len(found) < sum(row["preset"] == config.preset for row in rows):
+        raise SystemExit(
+            f"{run}: holds two detectors of method {config.method}, preset {config.preset}, whose "
+            "rows cannot be told apart; run the benchmark with one of them"
+        )
+    return found
 
 
 def lines(found: Mapping[str, Mapping[str, str]]) -> Iterator[str]:

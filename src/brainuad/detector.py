@@ -189,7 +189,7 @@ class Detector:
             raise UsageError(f"{scan.subject}: give the brain mask to read_scan, not to detect")
         recipe = self.config.recipe.forced() if force else self.config.recipe
         prepared = prepare_scan(self.config.accepted(scan, self.name, force=force), recipe)
-        if scan.modality not in ("unknown", self.config.modality):
+        if self.config.contradicts(scan):
             prepared.report["named"] = scan.modality
         known = self.method.normative if isinstance(self.method, Joint) else self.normative
         if known is not None and not force:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from brainuad.config import build, to_dict
+from brainuad.gate import UNKNOWN
 from brainuad.joint import ENSEMBLE, Joint, Member
 from brainuad.manifest import run_manifest
 from brainuad.method import Method, method_class, preset_options
@@ -59,13 +60,17 @@ class DetectorConfig:
             "provenance": to_dict(self.provenance),
         }
 
+    def contradicts(self, scan: Scan) -> bool:
+        """Whether the scan says that it is of another modality than the detector's."""
+        return scan.modality not in (UNKNOWN, self.modality)
+
     def accepted(self, scan: Scan, name: str, *, force: bool = False) -> Scan:
         """The scan, if it is of the detector's modality, does not say what it is, or is forced.
 
         Raises:
             DataError: it is of another modality.
         """
-        if scan.modality not in ("unknown", self.modality) and not force:
+        if self.contradicts(scan) and not force:
             raise DataError(
                 f"{scan.subject}: is {scan.modality}, detector {name} takes {self.modality}; "
                 f"choose a detector for {scan.modality}, or go on with --force"

@@ -77,10 +77,19 @@ def test_flair_without_a_name_is_refused_by_a_detector_for_t1(t1, shared_data, t
     assert forced.anomaly.max() > 0
 
 
-def test_t1_without_a_name_is_refused_by_a_detector_for_flair(shared_data, tmp_path):
-    image = nib.load(shared_data / "data" / "ms_mslub_mni" / "patient26_T1.nii.gz")
+@pytest.mark.parametrize(
+    ("contrast", "why"),
+    [
+        ("T1", r"looks like T1w \(white is 0\.1\d* above grey matter\)"),
+        ("T2", "does not look like the FLAIR scans that detector flair-marked-bright knows"),
+    ],
+)
+def test_another_contrast_without_a_name_is_refused_by_a_detector_for_flair(
+    contrast, why, shared_data, tmp_path
+):
+    image = nib.load(shared_data / "data" / "ms_mslub_mni" / f"patient26_{contrast}.nii.gz")
     nib.save(image, tmp_path / "scan.nii.gz")
-    with pytest.raises(DataError, match=r"looks like T1w \(white is 0\.1\d* above grey matter\)"):
+    with pytest.raises(DataError, match=why):
         brainuad.load("flair").detect(tmp_path / "scan.nii.gz")
 
 
