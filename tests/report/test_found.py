@@ -150,6 +150,13 @@ def test_notes_say_what_is_missing(changes: dict[str, object], words: str):
     assert any(words in note for note in notes)
 
 
+def test_what_speaks_against_a_result_is_a_warning_and_no_note():
+    changed = PREPARATION | {"named": "T1w", "modality": "FLAIR"}
+    page = found.page_of({}, volumes=full(), preparation=changed, components=[])
+    assert any("was forced to be taken for FLAIR" in warning for warning in page.warnings)
+    assert not any("forced" in note for note in page.notes)
+
+
 def test_page_is_written(tmp_path: Path):
     found.write_page(tmp_path / "x.html", finding(), lesion=full().lesion)
     text = (tmp_path / "x.html").read_text()

@@ -125,6 +125,14 @@ def test_a_failed_scan_says_so_and_shows_no_result(tmp_path: Path):
     assert "scan score" not in found.text
 
 
+def test_a_warning_stands_before_the_result(tmp_path: Path):
+    pages.scan_report(tmp_path / "x.html", scan_page(warnings=["Forced to be taken for FLAIR."]))
+    text = read(tmp_path / "x.html").text
+    assert text.index("Forced to be taken for FLAIR.") < text.index("scan score")
+    pages.scan_report(tmp_path / "y.html", scan_page())
+    assert "Before you trust this" not in read(tmp_path / "y.html").text
+
+
 def test_a_bare_scan_page_says_what_is_not_known(tmp_path: Path):
     bare = ScanPage(title="x", detector="d", volumes=made())
     pages.scan_report(tmp_path / "x.html", bare)
@@ -158,7 +166,7 @@ def test_benchmark_page_shows_cases_charts_notes_and_failures(tmp_path: Path):
 
 @pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><img src=x>', "</script><b>"])
 def test_names_cannot_inject_markup(tmp_path: Path, evil: str):
-    page = scan_page(title=evil, notes=[evil], facts={evil: evil}, manifest={"x": evil})
+    page = scan_page(title=evil, notes=[evil], warnings=[evil], facts={evil: evil}, manifest={"x": evil})
     pages.scan_report(tmp_path / "x.html", page)
     assert evil not in (tmp_path / "x.html").read_text()
     read(tmp_path / "x.html")

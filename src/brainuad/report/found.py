@@ -82,7 +82,8 @@ def page_of(
         checks=list(checks(preparation)),
         facts=facts(preparation, record),
         manifest={**record, "preparation": preparation},
-        notes=[*remarks(record, preparation), *notes(record, volumes)],
+        warnings=list(remarks(record, preparation)),
+        notes=list(notes(record, volumes)),
     )
 
 

@@ -56,6 +56,8 @@ class ScanPage:
     """Geometry, recipe and the like, in words."""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     """What ran, on what, with which versions."""
+    warnings: Sequence[str] = ()
+    """Why this result may not be worth much; shown before anything else."""
     notes: Sequence[str] = ()
     """Remarks for the reader."""
     failure: str = ""
