@@ -14,7 +14,7 @@ from brainuad.prepare import brain as brain_step
 from brainuad.prepare.brain import Brain, background, from_background, is_stripped
 from brainuad.prepare.measure import dice
 from brainuad.prepare.work import Work
-from brainuad.types import DataError, UnavailableError
+from brainuad.types import DataError, UnavailableError, UsageError
 
 
 def head(modality: str = "T1w"):
@@ -114,6 +114,29 @@ def test_a_whole_head_goes_to_the_network(monkeypatch):
     work = run(head())
     assert work.notes["brain"] == "deepbet"
     assert dice(work.scan.brain, simple().brain) > 0.9
+
+
+@pytest.mark.parametrize(("margin", "added"), [(1.9, 0), (2.0, 6), (2.9, 18), (3.5, 26)])
+def test_a_margin_adds_what_lies_within_so_many_mm(margin, added):
+    brain = np.zeros((5, 5, 5), bool)
+    brain[2, 2, 2] = True
+    assert brain_step.grown(brain, margin, (2.0, 2.0, 2.0)).sum() == 1 + added
+
+
+def test_a_margin_is_for_the_network_alone(monkeypatch):
+    install(monkeypatch, Network)
+    tight, loose = run(head()).scan.brain, run(head(), margin_mm=4.0)
+    np.testing.assert_array_equal(loose.scan.brain, brain_step.grown(tight, 4.0, head().spacing))
+    np.testing.assert_array_equal(loose.original.brain, loose.scan.brain)
+    assert loose.notes["brain"] == "deepbet, grown by 4 mm"
+    for scan in (simple(), simple(brain=False)):
+        np.testing.assert_array_equal(run(scan, margin_mm=4.0).scan.brain, run(scan).scan.brain)
+
+
+@pytest.mark.parametrize("margin", [-1.0, 10.5, float("nan")])
+def test_a_margin_that_cannot_be_is_said(margin):
+    with pytest.raises(UsageError, match="margin_mm: must be within 0 and 10, got"):
+        Brain(margin_mm=margin)
 
 
 @pytest.mark.parametrize(

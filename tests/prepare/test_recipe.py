@@ -3,10 +3,11 @@
 import pytest
 
 from brainuad.config import dump_yaml
+from brainuad.manifest import hash_of
 from brainuad.prepare.brain import Brain
 from brainuad.prepare.checks import Checks
 from brainuad.prepare.intensity import Intensity
-from brainuad.prepare.recipe import RECIPES, STEPS, Recipe, recipe, step_name
+from brainuad.prepare.recipe import RECIPES, STEPS, Recipe, recipe, step_dict, step_name
 from brainuad.types import MissingError, UsageError
 
 
@@ -40,6 +41,13 @@ def test_the_hash_depends_on_the_steps_and_not_on_the_name():
     assert one.hash == Recipe(name="b", steps=(Brain(), Intensity())).hash
     assert one.hash != Recipe(name="a", steps=(Intensity(), Brain())).hash
     assert one.hash != Recipe(name="a", steps=(Brain(), Intensity(high=98.0))).hash
+
+
+def test_a_margin_counts_and_none_leaves_older_names_alone():
+    plain = Recipe(name="a", steps=(Brain(), Intensity()))
+    before = [{"step": "brain", "how": "auto"}, step_dict(Intensity())]
+    assert plain.hash == hash_of(before)
+    assert plain.hash != Recipe(name="a", steps=(Brain(margin_mm=2.0), Intensity())).hash
 
 
 def written(path, *steps):

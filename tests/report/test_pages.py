@@ -166,7 +166,9 @@ def test_benchmark_page_shows_cases_charts_notes_and_failures(tmp_path: Path):
 
 @pytest.mark.parametrize("evil", ["<script>alert(1)</script>", '"><img src=x>', "</script><b>"])
 def test_names_cannot_inject_markup(tmp_path: Path, evil: str):
-    page = scan_page(title=evil, notes=[evil], warnings=[evil], facts={evil: evil}, manifest={"x": evil})
+    page = scan_page(
+        title=evil, notes=[evil], warnings=[evil], facts={evil: evil}, manifest={"x": evil}
+    )
     pages.scan_report(tmp_path / "x.html", page)
     assert evil not in (tmp_path / "x.html").read_text()
     read(tmp_path / "x.html")

@@ -1,7 +1,7 @@
 """Which voxels are brain: a given mask, the background of a stripped scan, or an extractor."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ from brainuad.prepare import stripper
 from brainuad.prepare.skull import from_ct
 from brainuad.prepare.work import Work
 from brainuad.scan import Scan
-from brainuad.types import DataError, Mask, UnavailableError, Volume
+from brainuad.types import DataError, Mask, UnavailableError, UsageError, Volume
 
 How: TypeAlias = Literal[
     "auto", "given", "background", "deepbet", "synthstrip", "hd-bet", "ct", "everything"
@@ -24,6 +24,8 @@ LEAST_BACKGROUND = 0.15
 """A stripped scan has at least this share of voxels with exactly one value."""
 MOST_BRAIN_ML = 2200.0
 """More tissue than this in front of a constant background is a head, not a brain."""
+LARGEST_MARGIN_MM = 10.0
+"""A mask that is grown further holds skull and skin."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,17 @@ class Brain:
     ``synthstrip`` and ``hd-bet`` programs for any MR contrast where they are installed, ``ct``
     the soft tissue inside the skull; ``auto`` chooses between these; ``given`` asks for a mask;
     ``everything`` takes every voxel, for slices that are judged whole."""
+    margin_mm: float = 0.0
+    """How far (mm) a brain found by ``deepbet``, which ends at the tissue, is grown. Scans that
+    come stripped mostly keep a rim of fluid, and grey values are scaled by what the mask holds: a
+    detector fitted on such scans needs the same rim on a whole head."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin_mm <= LARGEST_MARGIN_MM:
+            raise UsageError(
+                f"brain.margin_mm: must be within 0 and {LARGEST_MARGIN_MM:g}, got "
+                f"{self.margin_mm}; correct it"
+            )
 
     def __call__(self, work: Work) -> Work:
         """The work with a brain mask on the scan and on the original."""
@@ -43,6 +56,9 @@ class Brain:
         brain = _FINDERS[how](work.scan)
         if not brain.any():
             raise DataError(f"{work.scan.subject}: no brain found by {how}; give a brain mask")
+        if how == "deepbet" and self.margin_mm:
+            brain = grown(brain, self.margin_mm, work.scan.spacing)
+            how = f"deepbet, grown by {self.margin_mm:g} mm"
         work = replace(work, original=replace(work.original, brain=brain))
         return work.with_scan(brain=brain).note(brain=how)
 
@@ -73,6 +89,12 @@ def is_stripped(scan: Scan) -> bool:
     # Filled, because a defaced head holds as much background inside as around it.
     voxel_ml = abs(np.linalg.det(scan.affine[:3, :3])) / 1000
     return bool(from_background(scan).sum() * voxel_ml <= MOST_BRAIN_ML)
+
+
+def grown(brain: Mask, margin_mm: float, spacing: Sequence[float]) -> Mask:
+    """The brain and every voxel whose centre lies at most this far from that of a brain voxel."""
+    distance = ndimage.distance_transform_edt(~brain, sampling=spacing)
+    return np.asarray(distance <= margin_mm * (1 + 1e-9))
 
 
 def background(voxels: Volume) -> float:

@@ -110,7 +110,10 @@ def step_dict(step: Step) -> dict[str, Any]:
 def _identity(step: Step) -> dict[str, Any]:
     """Name and settings of a step, files that it uses by their content."""
     files = step.identity() if isinstance(step, Register) else {}
-    return step_dict(step) | files
+    named = step_dict(step) | files
+    if isinstance(step, Brain) and not step.margin_mm:
+        del named["margin_mm"]  # came later; off, it leaves the names of older recipes alone
+    return named
 
 
 def _step(data: Any, where: str) -> Step:
@@ -141,7 +144,9 @@ def recipe(name_or_path: str | Path) -> Recipe:
     return made
 
 
-_TO_MNI = (Brain(), Register(), Resample(), Intensity(), Checks())
+_ALIGNED = (Register(), Resample(), Intensity(), Checks())
+_TO_MNI = (Brain(), *_ALIGNED)
+_T1_TO_MNI = (Brain(margin_mm=2.0), *_ALIGNED)
 _OWN_GRID = Checks(overlap=None)
 _UNCHECKED = Checks(
     volume_ml=None,
@@ -172,7 +177,7 @@ def _behrendt(*, n4_first: bool) -> tuple[Step, ...]:
 RECIPES: dict[str, Recipe] = {
     r.name: r
     for r in (
-        Recipe(name="default-t1", steps=_TO_MNI),
+        Recipe(name="default-t1", steps=_T1_TO_MNI),
         Recipe(name="default-t2", steps=_TO_MNI),
         Recipe(name="default-flair", steps=_TO_MNI),
         Recipe(name="behrendt-2mm", steps=_behrendt(n4_first=True)),
