@@ -474,7 +474,7 @@ def test_without_scores_of_slices_the_record_has_none(detector):
 
 @pytest.mark.parametrize(
     ("share", "rate", "doubted"),
-    [(0.1, 0.01, False), (0.11, 0.01, True), (0.2, 0.05, False), (0.26, 0.05, True)],
+    [(0.05, 0.01, False), (0.06, 0.01, True), (0.2, 0.05, False), (0.26, 0.05, True)],
 )
 def test_a_mask_that_takes_much_of_the_brain_is_doubted(share, rate, doubted):
     said = overflow(share, rate)

@@ -26,6 +26,7 @@ steps = st.builds(
     minimum_ml=st.sampled_from([0.0, 0.02]),
     axial_only=st.booleans(),
     peak_drop=st.sampled_from([0.0, 2.0]),
+    relative=st.sampled_from([0.0, 0.5, 0.9]),
 )
 
 
@@ -56,7 +57,9 @@ def test_result_is_a_map_again(anomaly, brain, post):
     assert result.dtype == anomaly.dtype
     assert (result >= 0).all()
     assert (result[~brain] == 0).all()
-    assert result.max(initial=0) <= anomaly.max(initial=0) * (1 + 1e-6)
+    # so few voxels have a score of one voxel, the highest
+    most = anomaly.max(initial=0) ** (1 - post.relative)
+    assert result.max(initial=0) <= most * (1 + 1e-5)
     np.testing.assert_array_equal(anomaly, before)
     np.testing.assert_array_equal(post.apply(anomaly, brain, SPACING), result)
 
@@ -190,9 +193,11 @@ def test_every_field_changes_the_hash():
         Postprocess(smooth_mm=1.0),
         Postprocess(minimum_ml=0.1),
         Postprocess(axial_only=True),
+        Postprocess(peak_drop=0.1),
+        Postprocess(relative=0.5),
     ]
     hashes = {p.hash for p in [Postprocess(), *changed]}
-    assert len(hashes) == 6
+    assert len(hashes) == 1 + len(changed)
     assert Postprocess().hash == Postprocess().hash
 
 
@@ -202,6 +207,9 @@ def test_every_field_changes_the_hash():
         ("erode_mm", -1.0, "erode_mm: must be finite and >= 0, got -1.0"),
         ("smooth_mm", float("nan"), "smooth_mm: must be finite"),
         ("minimum_ml", float("inf"), "minimum_ml: must be finite"),
+        ("relative", 1.0, "relative: must be >= 0 and < 1, got 1.0"),
+        ("relative", -0.1, "relative: must be >= 0"),
+        ("relative", float("nan"), "relative: must be >= 0"),
         ("median", 4, "median: must be odd or 0, got 4"),
         ("median", -3, "median: must be odd or 0, got -3"),
     ],
@@ -272,3 +280,44 @@ def test_a_later_step_that_is_off_leaves_the_hash_alone():
     }  # fmt: skip
     assert Postprocess().hash == hash_of({"postprocess": before})
     assert Postprocess(peak_drop=1.0).hash != Postprocess().hash
+
+
+@given(
+    arrays(np.float32, (5, 6, 4), elements=st.floats(0, 10, width=16)),
+    st.floats(0, 0.95),
+    st.sampled_from([2.0, 8.0]),
+)
+def test_a_map_in_relation_to_its_score_keeps_orders_and_forgets_part_of_its_height(
+    values, power, times
+):
+    brain = np.ones(values.shape, bool)
+    brain[0] = False
+    values = values * brain
+    found = postprocess.in_relation(values, brain, power)
+    ordered = values.ravel().argsort(kind="stable")
+    assert (np.diff(found.ravel()[ordered]) >= 0).all()
+    assert ((found > 0) == (values > 0)).all()
+    higher = postprocess.in_relation(values * np.float32(times), brain, power)
+    np.testing.assert_allclose(higher, found * times ** (1 - power), rtol=1e-4)
+    score = postprocess.scan_score(values, brain)
+    assert postprocess.scan_score(found, brain) == pytest.approx(score ** (1 - power), rel=1e-4)
+
+
+def test_no_brain_and_no_anomaly_have_no_relation():
+    nothing = np.zeros(SHAPE, np.float32)
+    for brain in (np.zeros(SHAPE, bool), np.ones(SHAPE, bool)):
+        found = Postprocess(median=0, relative=0.5).apply(nothing, brain, SPACING)
+        np.testing.assert_array_equal(found, nothing)
+
+
+def test_what_stands_out_leaves_less_of_the_rest_in_the_mask():
+    brain = np.ones(SHAPE, bool)
+    weak = np.zeros(SHAPE, np.float32)
+    weak[0] = 1.0
+    strong = weak.copy()
+    strong[-1] = 9.0
+    post = Postprocess(median=0, relative=0.5)
+    alone, beside = (post.apply(m, brain, SPACING) for m in (weak, strong))
+    threshold = 0.9
+    assert post.mask(alone, threshold, SPACING).sum() == weak.sum()
+    np.testing.assert_array_equal(post.mask(beside, threshold, SPACING), strong > 1)

@@ -22,7 +22,7 @@ from brainuad.scan_file import scan_stem
 from brainuad.types import Mask, UsageError, Volume
 
 Level = Literal["minimal", "standard", "full"]
-OVERFLOW = 0.1
+OVERFLOW = 0.05
 """Share of a brain from which on a mask is doubted, ..."""
 OVERFLOW_RATES = 5
 """... or so many times the rate of healthy voxels, where that is more: 25 % at a rate of 5 %."""

@@ -42,6 +42,12 @@ class Postprocess:
     """How far, in the unit of the map, a voxel may lie below the highest that touches it before it
     is lowered by the rest: masks then end where the map falls steeply instead of running down the
     slope (a soft non-maximum suppression); 0 = off."""
+    relative: float = 0.0
+    """How far a voxel counts in relation to its scan: the map is divided by that power of the scan
+    score (mean of the highest 0.1 % of the brain's voxels), at least 0 and below 1. The order of a
+    scan's voxels stays, and that of scans by their scores. 0 = values as they are; towards 1 the
+    threshold becomes a share of the scan's own peak, as uptake is outlined in PET: what stands out
+    leaves less of its surroundings, and of weak finds elsewhere, in the mask."""
 
     def __post_init__(self) -> None:
         for name in ("erode_mm", "smooth_mm", "minimum_ml", "peak_drop"):
@@ -50,6 +56,10 @@ class Postprocess:
                 raise UsageError(
                     f"postprocess.{name}: must be finite and >= 0, got {value}; mend it"
                 )
+        if not 0 <= self.relative < 1:
+            raise UsageError(
+                f"postprocess.relative: must be >= 0 and < 1, got {self.relative}; mend it"
+            )
         if self.median < 0 or (self.median > 1 and self.median % 2 == 0):
             raise UsageError(f"postprocess.median: must be odd or 0, got {self.median}; mend it")
 
@@ -57,8 +67,8 @@ class Postprocess:
     def hash(self) -> str:
         """Stable name of exactly these steps."""
         # A step that came later and is off leaves the names of older post-processing alone.
-        later = set() if self.peak_drop else {"peak_drop"}
-        return hash_of({"postprocess": {k: v for k, v in asdict(self).items() if k not in later}})
+        off = {name for name in ("peak_drop", "relative") if not getattr(self, name)}
+        return hash_of({"postprocess": {k: v for k, v in asdict(self).items() if k not in off}})
 
     def apply(self, anomaly: np.ndarray, brain: np.ndarray, spacing: Sequence[float]) -> Volume:
         """The map that is thresholded: >= 0, 0 outside the brain, the map's own precision.
@@ -76,7 +86,9 @@ class Postprocess:
         result = median(np.where(kept, anomaly, 0), self.median, axial_only=self.axial_only)
         result = smooth(result, self.smooth_mm, spacing, axial_only=self.axial_only)
         result = steepen(result, self.peak_drop, axial_only=self.axial_only)
-        return np.where(brain, result, 0).astype(anomaly.dtype, copy=False)
+        result = np.where(brain, result, 0)
+        result = in_relation(result, brain, self.relative)
+        return result.astype(anomaly.dtype, copy=False)
 
     def mask(self, anomaly: Volume, threshold: float, spacing: Sequence[float]) -> Mask:
         """Voxels strictly above the threshold, without components below ``minimum_ml``."""
@@ -161,6 +173,18 @@ def steepen(anomaly: Volume, drop: float, *, axial_only: bool = False) -> Volume
     reach = (3, 3, 1 if axial_only else 3)
     below = ndimage.maximum_filter(anomaly, reach, mode="constant") - anomaly
     return np.maximum(anomaly - np.maximum(below - drop, 0), 0)
+
+
+def in_relation(anomaly: Volume, brain: Mask, power: float) -> Volume:
+    """The map divided by a power of its scan score; a map of zeros stays one.
+
+    Args:
+        anomaly: >= 0.
+        brain: where the map counts.
+        power: 0 leaves the map as it is, 1 would make every score 1.
+    """
+    score = scan_score(anomaly, brain) if power and brain.any() else 0.0
+    return anomaly / score**power if score > 0 else anomaly
 
 
 def label_components(mask: Mask) -> tuple[np.ndarray, int]:
