@@ -3,8 +3,10 @@
 Usage: python benchmarks/relative.py RUN LABEL [--powers 0 0.25 0.5 0.75 0.9] [--data ../shared]
 
 RUN is the folder of `brainuad benchmark ixi-stroke`, LABEL a detector in it. Only its maps of the
-calibration scans are made anew, minutes of one core. *Further pieces* are connected parts of a
-lesion of at least 0.1 ml beside its largest, found where any voxel is marked.
+calibration scans are made anew, minutes of one core. What its maps were divided by is worked out
+from their scores on the scan's grid, which are a little lower than on the detector's. *Further
+pieces* are connected parts of a lesion of at least 0.1 ml beside its largest, found where any voxel
+is marked.
 """
 
 import argparse
@@ -63,12 +65,12 @@ def healthy_maps(detector: Detector, folder: Path) -> list[Map]:
 def pieces(case: Case, mask: Mask) -> tuple[int, int]:
     """Further pieces of the lesion that are found, and all of them."""
     assert case.lesion is not None
-    labels, count = label_components(case.lesion)
+    labels, count = label_components(case.lesion & case.region)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
     sizes[sizes.argmax()] = 0
     wanted = np.flatnonzero(sizes * np.prod(case.spacing) / 1000 >= LEAST_ML)
-    hit = np.unique(labels[mask & case.lesion])
+    hit = np.unique(labels[mask])
     return int(np.isin(wanted, hit).sum()), len(wanted)
 
 
@@ -135,7 +137,7 @@ def main() -> None:
     torch.set_num_threads(1)
     (task,) = load_benchmark("ixi-stroke", args.data, args.run / "cases")
     detector = Detector.load(args.run / "detectors" / args.label)
-    (folder,) = args.run.glob("prepared/*/calibration")
+    folder = args.run / "prepared" / f"{task.modality}-{task.recipe.hash}" / "calibration"
     healthy = healthy_maps(detector, folder)
     print(
         "| relative | AUPRC pooled | Dice at 1 % | per subject | sensitivity | healthy voxels "

@@ -18,6 +18,7 @@ UNITS = {
     "bias.iterations": "count",
     "bias.shrink": "voxels",
     "bias.tolerance": "change of the field, a factor",
+    "brain.margin_mm": "mm",
     "checks.coverage": "share",
     "checks.edge_mm": "mm",
     "checks.flat": "share",

@@ -303,6 +303,31 @@ def test_a_map_in_relation_to_its_score_keeps_orders_and_forgets_part_of_its_hei
     assert postprocess.scan_score(found, brain) == pytest.approx(score ** (1 - power), rel=1e-4)
 
 
+def test_a_map_is_divided_by_the_power_of_its_scan_score():
+    rng = np.random.default_rng(0)
+    brain = np.ones((20, 20, 20), bool)
+    post = Postprocess(median=0, relative=0.5)
+    found = []
+    # the score is the mean of 8 voxels here: a lone high voxel must not stand for them
+    for highest in ([9.0, *[1.0] * 7], [3.0] * 8):
+        raw = rng.uniform(0, 0.5, brain.shape).astype(np.float32)
+        raw[:8, 0, 0] = highest
+        found.append(post.apply(raw, brain, SPACING))
+        np.testing.assert_allclose(found[-1], raw / np.sqrt(np.mean(highest)), rtol=1e-6)
+    low, high = (postprocess.scan_score(m, brain) for m in found)
+    assert low == pytest.approx(np.sqrt(2), rel=1e-6)
+    assert high == pytest.approx(np.sqrt(3), rel=1e-6)
+
+
+def test_a_map_of_the_lowest_values_stays_a_map():
+    raw = np.zeros((20, 20, 20), np.float16)
+    raw[0, 0, 0] = 6e-8
+    brain = np.ones(raw.shape, bool)
+    found = Postprocess(median=0, relative=0.95).apply(raw, brain, SPACING)
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found > 0, raw > 0)
+
+
 def test_no_brain_and_no_anomaly_have_no_relation():
     nothing = np.zeros(SHAPE, np.float32)
     for brain in (np.zeros(SHAPE, bool), np.ones(SHAPE, bool)):

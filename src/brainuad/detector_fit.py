@@ -42,6 +42,7 @@ def fitted(
     """
     method = new_method(config, seed=settings.seed)
     trained = replace(config, postprocess=Postprocess(), normative=None, about="").to_dict()
+    del trained["postprocess"]["relative"]  # came later; stopped fits of before go on
     minimise = Trainer(
         settings,
         folder=work,

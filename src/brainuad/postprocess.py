@@ -66,7 +66,7 @@ class Postprocess:
     @property
     def hash(self) -> str:
         """Stable name of exactly these steps."""
-        # A step that came later and is off leaves the names of older post-processing alone.
+        # A step that came later and is off leaves the hashes of older post-processing alone.
         off = {name for name in ("peak_drop", "relative") if not getattr(self, name)}
         return hash_of({"postprocess": {k: v for k, v in asdict(self).items() if k not in off}})
 
@@ -184,7 +184,11 @@ def in_relation(anomaly: Volume, brain: Mask, power: float) -> Volume:
         power: 0 leaves the map as it is, 1 would make every score 1.
     """
     score = scan_score(anomaly, brain) if power and brain.any() else 0.0
-    return anomaly / score**power if score > 0 else anomaly
+    if score == 0:
+        return anomaly
+    # In double precision: the power of a low score is 0 in half precision.
+    result = anomaly.astype(np.float64) / score**power
+    return np.minimum(result, np.finfo(anomaly.dtype).max).astype(anomaly.dtype)
 
 
 def label_components(mask: Mask) -> tuple[np.ndarray, int]:

@@ -116,11 +116,21 @@ def test_a_whole_head_goes_to_the_network(monkeypatch):
     assert dice(work.scan.brain, simple().brain) > 0.9
 
 
-@pytest.mark.parametrize(("margin", "added"), [(1.9, 0), (2.0, 6), (2.9, 18), (3.5, 26)])
-def test_a_margin_adds_what_lies_within_so_many_mm(margin, added):
-    brain = np.zeros((5, 5, 5), bool)
-    brain[2, 2, 2] = True
-    assert brain_step.grown(brain, margin, (2.0, 2.0, 2.0)).sum() == 1 + added
+@pytest.mark.parametrize(
+    ("margin", "spacing", "added"),
+    [
+        (2.0, (2.0, 2.0, 2.0), 6),
+        (2.0, (1.9999999, 2.0000002, 2.4), 6),  # whole voxels
+        (2.0, (1.0, 1.0, 1.0), 32),  # a ball of radius 2
+        (2.0, (1.0, 1.0, 5.0), 12),  # a disc: slices this thick are not grown along
+        (2.0, (1.0, 5.0, 2.0), 6),
+        (0.9, (2.0, 2.0, 2.0), 0),
+    ],
+)
+def test_a_margin_adds_whole_voxels_around_the_brain(margin, spacing, added):
+    brain = np.zeros((7, 7, 7), bool)
+    brain[3, 3, 3] = True
+    assert brain_step.grown(brain, margin, spacing).sum() == 1 + added
 
 
 def test_a_margin_is_for_the_network_alone(monkeypatch):
@@ -128,7 +138,7 @@ def test_a_margin_is_for_the_network_alone(monkeypatch):
     tight, loose = run(head()).scan.brain, run(head(), margin_mm=4.0)
     np.testing.assert_array_equal(loose.scan.brain, brain_step.grown(tight, 4.0, head().spacing))
     np.testing.assert_array_equal(loose.original.brain, loose.scan.brain)
-    assert loose.notes["brain"] == "deepbet, grown by 4 mm"
+    assert (loose.notes["brain"], loose.notes["brain_margin_mm"]) == ("deepbet", 4.0)
     for scan in (simple(), simple(brain=False)):
         np.testing.assert_array_equal(run(scan, margin_mm=4.0).scan.brain, run(scan).scan.brain)
 
@@ -137,6 +147,14 @@ def test_a_margin_is_for_the_network_alone(monkeypatch):
 def test_a_margin_that_cannot_be_is_said(margin):
     with pytest.raises(UsageError, match="margin_mm: must be within 0 and 10, got"):
         Brain(margin_mm=margin)
+
+
+@pytest.mark.parametrize("how", ["given", "synthstrip", "ct"])
+def test_a_margin_that_would_do_nothing_is_said(how):
+    with pytest.raises(
+        UsageError, match=f"is 2, but only what deepbet finds.*not a brain by {how}"
+    ):
+        Brain(how=how, margin_mm=2.0)
 
 
 @pytest.mark.parametrize(

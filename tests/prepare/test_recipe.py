@@ -43,6 +43,13 @@ def test_the_hash_depends_on_the_steps_and_not_on_the_name():
     assert one.hash != Recipe(name="a", steps=(Brain(), Intensity(high=98.0))).hash
 
 
+def test_only_the_recipe_for_t1_grows_what_deepbet_finds():
+    margins = {name: r.steps[0].margin_mm for name, r in RECIPES.items() if r.steps[0].margin_mm}
+    assert margins == {"default-t1": 2.0}
+    assert RECIPES["default-t2"].hash == RECIPES["default-flair"].hash
+    assert RECIPES["default-t2"].hash != RECIPES["default-t1"].hash
+
+
 def test_a_margin_counts_and_none_leaves_older_names_alone():
     plain = Recipe(name="a", steps=(Brain(), Intensity()))
     before = [{"step": "brain", "how": "auto"}, step_dict(Intensity())]

@@ -97,7 +97,7 @@ def test_what_was_forced_is_said():
     fact = {"value": 0.16, "limits": [-1.0, 0.08], "usual": [-1.0, 0.06], "status": "warn"}
     report = {"modality": "FLAIR", "named": "T1w", "checks": {"white_at_most": fact}}
     assert [*found.remarks({}, report)] == [
-        "is T1w by its name, and was forced to be taken for FLAIR",
+        "The scan is T1w by its name, and was forced to be taken for FLAIR",
         "looks like T1w (white is 0.16 above grey matter), and was forced",
     ]
     near = {**fact, "value": 0.07}
@@ -135,6 +135,8 @@ def test_facts_name_geometry_recipe_and_brain():
     assert facts["spacing, mm"] == [2.0, 2.0, 2.0]
     assert facts["recipe"] == "default-t1 (0123)"
     assert facts["brain mask"] == "background"
+    grown = {"brain": "deepbet", "brain_margin_mm": 2.0}
+    assert found.brain_words(grown) == "deepbet, grown by 2 mm"
 
 
 @pytest.mark.parametrize(
@@ -153,8 +155,9 @@ def test_notes_say_what_is_missing(changes: dict[str, object], words: str):
 def test_what_speaks_against_a_result_is_a_warning_and_no_note():
     changed = PREPARATION | {"named": "T1w", "modality": "FLAIR"}
     page = found.page_of({}, volumes=full(), preparation=changed, components=[])
+    assert page.warnings == [*found.remarks({}, changed)]
     assert any("was forced to be taken for FLAIR" in warning for warning in page.warnings)
-    assert not any("forced" in note for note in page.notes)
+    assert not set(page.warnings) & set(page.notes)
 
 
 def test_page_is_written(tmp_path: Path):

@@ -26,6 +26,8 @@ MOST_BRAIN_ML = 2200.0
 """More tissue than this in front of a constant background is a head, not a brain."""
 LARGEST_MARGIN_MM = 10.0
 """A mask that is grown further holds skull and skin."""
+NEVER = 1e6
+"""Margins between the voxels of an axis that is not grown along."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +41,21 @@ class Brain:
     the soft tissue inside the skull; ``auto`` chooses between these; ``given`` asks for a mask;
     ``everything`` takes every voxel, for slices that are judged whole."""
     margin_mm: float = 0.0
-    """How far (mm) a brain found by ``deepbet``, which ends at the tissue, is grown. Scans that
-    come stripped mostly keep a rim of fluid, and grey values are scaled by what the mask holds: a
-    detector fitted on such scans needs the same rim on a whole head."""
+    """How far (mm, in whole voxels) a brain found by ``deepbet``, which ends at the tissue, is
+    grown; other masks stay as they are. Scans that come stripped mostly keep a rim of fluid, and
+    grey values are scaled by what the mask holds: a detector fitted on such scans needs the same
+    rim on a whole head."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin_mm <= LARGEST_MARGIN_MM:
             raise UsageError(
                 f"brain.margin_mm: must be within 0 and {LARGEST_MARGIN_MM:g}, got "
                 f"{self.margin_mm}; correct it"
+            )
+        if self.margin_mm and self.how not in ("auto", "deepbet"):
+            raise UsageError(
+                f"brain.margin_mm: is {self.margin_mm:g}, but only what deepbet finds is grown, "
+                f"not a brain by {self.how}; leave it out"
             )
 
     def __call__(self, work: Work) -> Work:
@@ -58,7 +66,7 @@ class Brain:
             raise DataError(f"{work.scan.subject}: no brain found by {how}; give a brain mask")
         if how == "deepbet" and self.margin_mm:
             brain = grown(brain, self.margin_mm, work.scan.spacing)
-            how = f"deepbet, grown by {self.margin_mm:g} mm"
+            work = work.note(brain_margin_mm=self.margin_mm)
         work = replace(work, original=replace(work.original, brain=brain))
         return work.with_scan(brain=brain).note(brain=how)
 
@@ -92,9 +100,15 @@ def is_stripped(scan: Scan) -> bool:
 
 
 def grown(brain: Mask, margin_mm: float, spacing: Sequence[float]) -> Mask:
-    """The brain and every voxel whose centre lies at most this far from that of a brain voxel."""
-    distance = ndimage.distance_transform_edt(~brain, sampling=spacing)
-    return np.asarray(distance <= margin_mm * (1 + 1e-9))
+    """The brain and what lies around it within the margin, rounded to whole voxels on each axis.
+
+    On an axis whose voxels are more than twice as long as the margin nothing is added.
+    """
+    steps = [round(margin_mm / edge) for edge in spacing]
+    # In steps, not in mm: affines are single precision, and 2.0000001 mm must not be out of reach.
+    sampling = [1 / step if step else NEVER for step in steps]
+    distance = ndimage.distance_transform_edt(~brain, sampling=sampling)
+    return np.asarray(distance <= 1 + 1e-6)
 
 
 def background(voxels: Volume) -> float:

@@ -112,7 +112,7 @@ def _identity(step: Step) -> dict[str, Any]:
     files = step.identity() if isinstance(step, Register) else {}
     named = step_dict(step) | files
     if isinstance(step, Brain) and not step.margin_mm:
-        del named["margin_mm"]  # came later; off, it leaves the names of older recipes alone
+        del named["margin_mm"]  # came later; off, it leaves older hashes alone
     return named
 
 

@@ -132,16 +132,23 @@ def facts(preparation: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str
     return {
         **known,
         "modality": preparation.get("modality", "?"),
-        "brain mask": preparation.get("brain", "?"),
+        "brain mask": brain_words(preparation),
         "recipe": f"{recipe} ({preparation.get('recipe_hash', '?')})",
         "seconds": record.get("seconds", "?"),
     }
 
 
+def brain_words(preparation: Mapping[str, Any]) -> str:
+    """Where the brain mask comes from."""
+    margin = preparation.get("brain_margin_mm")
+    return f"{preparation.get('brain', '?')}{f', grown by {margin:g} mm' if margin else ''}"
+
+
 def remarks(record: Mapping[str, Any], preparation: Mapping[str, Any]) -> Iterator[str]:
     """Why a result may not be worth much: checks that warn, and what the map itself shows."""
     if named := preparation.get("named"):
-        yield f"is {named} by its name, and was forced to be taken for {preparation['modality']}"
+        taken = preparation["modality"]
+        yield f"The scan is {named} by its name, and was forced to be taken for {taken}"
     for name, found in preparation.get("checks", {}).items():
         if found["status"] != "pass" and found["value"] is not None:
             low, high = found["limits"]
