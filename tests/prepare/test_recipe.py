@@ -44,8 +44,9 @@ def test_the_hash_depends_on_the_steps_and_not_on_the_name():
 
 
 def test_only_the_recipe_for_t1_grows_what_deepbet_finds():
-    margins = {name: r.steps[0].margin_mm for name, r in RECIPES.items() if r.steps[0].margin_mm}
-    assert margins == {"default-t1": 2.0}
+    brains = {name: r.steps[0] for name, r in RECIPES.items() if isinstance(r.steps[0], Brain)}
+    assert set(brains) == set(RECIPES)
+    assert {n: b.margin_mm for n, b in brains.items() if b.margin_mm} == {"default-t1": 2.0}
     assert RECIPES["default-t2"].hash == RECIPES["default-flair"].hash
     assert RECIPES["default-t2"].hash != RECIPES["default-t1"].hash
 

@@ -107,8 +107,8 @@ def grown(brain: Mask, margin_mm: float, spacing: Sequence[float]) -> Mask:
     steps = [round(margin_mm / edge) for edge in spacing]
     # In steps, not in mm: affines are single precision, and 2.0000001 mm must not be out of reach.
     sampling = [1 / step if step else NEVER for step in steps]
-    distance = ndimage.distance_transform_edt(~brain, sampling=sampling)
-    return np.asarray(distance <= 1 + 1e-6)
+    distance = np.asarray(ndimage.distance_transform_edt(~brain, sampling=sampling))
+    return distance <= 1 + 1e-6
 
 
 def background(voxels: Volume) -> float:
