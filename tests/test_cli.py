@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 import brainuad
 from brainuad.cli import main
 from brainuad.cli.basics import spread
-from brainuad.cli.preparing import usual_recipe
 from brainuad.cli.registry import field_meanings, options
 from brainuad.config import dump_yaml, load_yaml
 from brainuad.detector import Detector
@@ -27,7 +26,6 @@ from brainuad.nifti import read_scan, write_volume
 from brainuad.pack import write_pack
 from brainuad.phantom import phantom
 from brainuad.prepare import prepare_scan, recipe
-from brainuad.read.bids import Source
 from brainuad.scan import Scan
 from brainuad.simulate import plant
 from brainuad.store import Store
@@ -1171,19 +1169,3 @@ def test_an_output_that_is_a_file_is_said_before_any_work(run, cohort: Path, tmp
     assert code == 2
     assert "occupied: something else stands there or above it; choose another name" in said
     assert "prepared (" not in said
-
-
-@pytest.mark.parametrize(
-    ("modalities", "recipe"),
-    [
-        (["T1w"], "default-t1"),
-        (["FLAIR", "FLAIR"], "default-flair"),
-        (["T2w"], "default-t2"),
-        (["CT"], "ct"),
-        ([None], "default-t1"),
-        (["T1w", "FLAIR"], "default-t1"),
-    ],
-)
-def test_scans_are_prepared_as_a_fit_on_their_modality_wants_them(modalities, recipe):
-    found = [Source(path=Path(f"{n}.nii"), modality=m) for n, m in enumerate(modalities)]
-    assert usual_recipe(found) == recipe

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from brainuad.prepare import Recipe
     from brainuad.read.source import Source
 
-T1 = "default-t1"
 EXAMPLES = """
 [bold]Examples[/bold]
 
@@ -51,7 +50,7 @@ def prepare(
         str,
         typer.Option(
             help="Name of a recipe (see [bold]brainuad info[/bold]) or a YAML file; else slices "
-            "for pictures, that of the modality where all scans have one, and default-t1."
+            "for pictures, ct for --modality CT, and default-t1."
         ),
     ] = "",
     brain: Annotated[
@@ -137,7 +136,6 @@ def told(done: "Done") -> None:
 
 def usual_recipe(found: "Sequence[Source]") -> str:
     """The recipe that suits all scans."""
-    from brainuad.fit_settings import RECIPES
     from brainuad.read.picture import is_picture
     from brainuad.types import UsageError
 
@@ -146,9 +144,7 @@ def usual_recipe(found: "Sequence[Source]") -> str:
         if not all(pictures):
             raise UsageError("-i: pictures and volumes in one run; prepare them apart")
         return "slices"
-    modalities = {source.modality for source in found}
-    usual = {"CT": "ct", **RECIPES}
-    return usual.get(modalities.pop() or "", T1) if len(modalities) == 1 else T1
+    return "ct" if all(source.modality == "CT" for source in found) else "default-t1"
 
 
 def made_folder(out: Path) -> None:

@@ -144,9 +144,7 @@ def recipe(name_or_path: str | Path) -> Recipe:
     return made
 
 
-_ALIGNED = (Register(), Resample(), Intensity(), Checks())
-_TO_MNI = (Brain(), *_ALIGNED)
-_T1_TO_MNI = (Brain(margin_mm=2.0), *_ALIGNED)
+_TO_MNI = (Brain(margin_mm=2.0), Register(), Resample(), Intensity(), Checks())
 _OWN_GRID = Checks(overlap=None)
 _UNCHECKED = Checks(
     volume_ml=None,
@@ -177,7 +175,7 @@ def _behrendt(*, n4_first: bool) -> tuple[Step, ...]:
 RECIPES: dict[str, Recipe] = {
     r.name: r
     for r in (
-        Recipe(name="default-t1", steps=_T1_TO_MNI),
+        Recipe(name="default-t1", steps=_TO_MNI),
         Recipe(name="default-t2", steps=_TO_MNI),
         Recipe(name="default-flair", steps=_TO_MNI),
         Recipe(name="behrendt-2mm", steps=_behrendt(n4_first=True)),
